@@ -1,0 +1,1 @@
+//! Whether an image satisfies what Azure asks of a disk.

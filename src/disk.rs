@@ -1,0 +1,36 @@
+//! What every reader of a disk's bytes relies on: a known size and exact reads.
+
+use std::io;
+
+/// Random access to the bytes of one disk.
+///
+/// Implemented by source files, by opened views and, in tests, by plain vectors.
+pub trait Disk {
+    /// Size of the disk in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` with the bytes that begin at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// The source's own error, or [`io::ErrorKind::UnexpectedEof`] where the range
+    /// `offset .. offset + buffer.len()` is not wholly inside the disk. A short
+    /// read is never success.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl Disk for [u8] {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let end = start
+            .checked_add(buffer.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! GUID partition tables, as far as a view has to know them.

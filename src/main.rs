@@ -1,0 +1,3 @@
+//! The `vhdfs` command.
+
+fn main() {}
