@@ -2,9 +2,11 @@
 
 use std::io;
 
+use crate::range::ByteRange;
+
 /// Random access to the bytes of one disk.
 ///
-/// Implemented by source files, by opened views and, in tests, by plain vectors.
+/// Implemented by source files, by views over them and, in tests, by plain bytes.
 pub trait Disk {
     /// Size of the disk in bytes.
     fn size(&self) -> u64;
@@ -17,6 +19,17 @@ pub trait Disk {
     /// `offset .. offset + buffer.len()` is not wholly inside the disk. A short
     /// read is never success.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The first run of data at or behind `offset`, beginning no earlier than `offset`; nothing
+    /// where only a hole follows. Every byte outside of the runs is zero.
+    ///
+    /// # Errors
+    ///
+    /// The source's own error.
+    fn next_data(&self, offset: u64) -> io::Result<Option<ByteRange>> {
+        let rest = ByteRange::new(offset, self.size());
+        Ok((!rest.is_empty()).then_some(rest))
+    }
 }
 
 impl Disk for [u8] {

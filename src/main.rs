@@ -1,3 +1,7 @@
 //! The `vhdfs` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vhdfs::commands::run(std::env::args_os().collect())
+}

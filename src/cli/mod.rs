@@ -1,0 +1,184 @@
+//! The command line: what users type, and nothing of what it does.
+
+mod mount_options;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use mount_options::{OptionError, kernel_options};
+
+/// Show raw disk images as Azure-ready fixed VHDs, without converting or copying them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vhdfs",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+#[command(
+    after_help = "Example:\n  vhdfs mount ~/images /mnt/vhd\n  azcopy copy '/mnt/vhd/*' 'https://ACCOUNT.blob.core.windows.net/vhds?SAS' --blob-type PageBlob\n  vhdfs umount /mnt/vhd"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Mount the images of a folder, or a single image
+    Mount(Box<MountArgs>),
+    /// End a mount
+    #[command(visible_alias = "unmount")]
+    Umount(UmountArgs),
+    /// Tell what would appear in a mount, what would not, and why
+    List(ListArgs),
+    /// Show the layout of a raw image, or the footer of a VHD
+    Inspect(InspectArgs),
+    /// Write the VHD of an image to standard output, for hosts without FUSE
+    Cat(CatArgs),
+}
+
+/// Which files are images.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SelectionArgs {
+    /// Show every file, whatever its extension
+    #[arg(long)]
+    pub all: bool,
+    /// Also show files whose path below the source folder matches (`*` matches `/` too)
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Never show files or folders whose path below the source folder matches
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Also show block devices, and links to them
+    #[arg(long)]
+    pub allow_devices: bool,
+}
+
+/// Arguments of `vhdfs mount`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  vhdfs mount ~/images /mnt/vhd --include '*.bin' --exclude 'old/*'"
+)]
+pub struct MountArgs {
+    /// Folder of raw images, or a single image
+    pub source: PathBuf,
+    /// Empty folder to mount on
+    pub mountpoint: PathBuf,
+    /// Stay in the foreground and log to standard error
+    #[arg(short, long)]
+    pub foreground: bool,
+    /// Which files are images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Let all users read what the shown owners and modes permit
+    #[arg(long)]
+    pub allow_other: bool,
+    /// Let root read, too
+    #[arg(long, conflicts_with = "allow_other")]
+    pub allow_root: bool,
+    /// Unmount when the daemon is killed
+    #[arg(long)]
+    pub auto_unmount: bool,
+    /// Owner of everything in the mount
+    #[arg(long)]
+    pub uid: Option<u32>,
+    /// Group of everything in the mount
+    #[arg(long)]
+    pub gid: Option<u32>,
+    /// Permission bits of the views, octal
+    #[arg(long, value_name = "MODE", value_parser = octal_mode)]
+    pub file_mode: Option<u32>,
+    /// Permission bits of the folders, octal
+    #[arg(long, value_name = "MODE", value_parser = octal_mode)]
+    pub dir_mode: Option<u32>,
+    /// Read past the kernel's page cache: faster for readers of large blocks
+    #[arg(long)]
+    pub direct_io: bool,
+    /// Number of threads that receive requests
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
+    pub threads: u16,
+    /// Append the log to this file
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Log more; twice for every request
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// The options above by name, and those of mount(8)
+    #[arg(short = 'o', value_name = "NAME[=VALUE],…")]
+    pub options: Vec<String>,
+}
+
+/// Arguments of `vhdfs umount`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  vhdfs umount /mnt/vhd")]
+pub struct UmountArgs {
+    /// Detach the mount even while it is in use; open files go on
+    #[arg(short = 'z', long)]
+    pub lazy: bool,
+    /// Where it is mounted
+    pub mountpoint: PathBuf,
+}
+
+/// Arguments of `vhdfs list`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  vhdfs list ~/images")]
+pub struct ListArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Which files are images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Folder of raw images, or a single image
+    pub source: PathBuf,
+}
+
+/// Arguments of `vhdfs inspect`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  vhdfs inspect ~/images/disk.raw")]
+pub struct InspectArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Raw image or VHD
+    pub file: PathBuf,
+}
+
+/// Arguments of `vhdfs cat`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  vhdfs cat ~/images/disk.raw > disk.vhd")]
+pub struct CatArgs {
+    /// Raw image
+    pub image: PathBuf,
+}
+
+fn octal_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ => Err("not an octal mode between 0 and 7777".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(octal_mode("0640"), Ok(0o640));
+        for wrong in ["8", "10000", "-1", "", "rw"] {
+            assert!(octal_mode(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `-o name[=value],…` as mount(8), fstab and FUSE tools write it.
+//!
+//! Every long option of `vhdfs mount` is known here by its name, read from the one definition.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches};
+use fuser::MountOption;
+use thiserror::Error;
+
+use super::{Cli, Command, MountArgs};
+
+/// Options of mount(8) and fstab that say nothing to a file system: when and by whom it is mounted.
+const IGNORED: [&str; 22] = [
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "group",
+    "nofail",
+    "_netdev",
+    "rw",
+    "ro",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "lazytime",
+    "nolazytime",
+    "diratime",
+    "nodiratime",
+    "default_permissions",
+    "quiet",
+];
+
+/// What is wrong with an option.
+#[derive(Debug, Error)]
+pub enum OptionError {
+    /// Nobody knows it.
+    #[error("unknown mount option {0:?}; `vhdfs mount --help` lists those of vhdfs")]
+    Unknown(String),
+    /// It cannot be changed while mounted.
+    #[error("the mount option \"remount\" is not supported; unmount and mount again")]
+    Remount,
+    /// Its value is missing, superfluous or wrong.
+    #[error(transparent)]
+    Value(#[from] clap::Error),
+}
+
+impl MountArgs {
+    /// Takes the `-o` options as if they had been given by their long names.
+    ///
+    /// # Errors
+    ///
+    /// The first option that is unknown or has a wrong value.
+    pub fn with_options_applied(self, arguments: Vec<OsString>) -> Result<Self, OptionError> {
+        if self.options.is_empty() {
+            return Ok(self);
+        }
+        let mut arguments = arguments;
+        for (name, value) in self.options.iter().flat_map(|list| split(list)) {
+            arguments.extend(long_option(&name, value)?.map(OsString::from));
+        }
+        let matches = Cli::command().try_get_matches_from(arguments)?;
+        match Cli::from_arg_matches(&matches)?.command {
+            Command::Mount(args) => Ok(*args),
+            _ => Ok(self),
+        }
+    }
+}
+
+/// The kernel's options among `-o` options.
+pub fn kernel_options(lists: &[String]) -> Vec<MountOption> {
+    let names = lists
+        .iter()
+        .flat_map(|list| split(list))
+        .map(|(name, _)| name);
+    names.filter_map(|name| kernel_option(&name)).collect()
+}
+
+/// `name[=value]` for each option of a comma-separated list; a backslash protects what follows it.
+fn split(list: &str) -> Vec<(String, Option<String>)> {
+    let mut options = vec![String::new()];
+    let mut letters = list.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            ',' => options.push(String::new()),
+            _ => {
+                let letter = if letter == '\\' {
+                    letters.next().unwrap_or(letter)
+                } else {
+                    letter
+                };
+                if let Some(option) = options.last_mut() {
+                    option.push(letter);
+                }
+            }
+        }
+    }
+    let options = options.into_iter().filter(|option| !option.is_empty());
+    options
+        .map(|option| match option.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (option, None),
+        })
+        .collect()
+}
+
+/// The long option that an `-o` option stands for; nothing where it is the kernel's or ignored.
+fn long_option(name: &str, value: Option<String>) -> Result<Option<String>, OptionError> {
+    if name == "remount" {
+        return Err(OptionError::Remount);
+    }
+    let is_ignored = IGNORED.contains(&name) || name.starts_with("x-") || name == "comment";
+    if is_ignored || kernel_option(name).is_some() {
+        return Ok(None);
+    }
+    let long = name.replace('_', "-");
+    let mount = Cli::command();
+    let known = mount.find_subcommand("mount").is_some_and(|mount| {
+        mount
+            .get_arguments()
+            .any(|argument| argument.get_long() == Some(&long))
+    });
+    if !known {
+        return Err(OptionError::Unknown(name.to_owned()));
+    }
+    Ok(Some(match value {
+        Some(value) => format!("--{long}={value}"),
+        None => format!("--{long}"),
+    }))
+}
+
+fn kernel_option(name: &str) -> Option<MountOption> {
+    Some(match name {
+        "dev" => MountOption::Dev,
+        "nodev" => MountOption::NoDev,
+        "suid" => MountOption::Suid,
+        "nosuid" => MountOption::NoSuid,
+        "exec" => MountOption::Exec,
+        "noexec" => MountOption::NoExec,
+        "atime" => MountOption::Atime,
+        "noatime" => MountOption::NoAtime,
+        "sync" => MountOption::Sync,
+        "async" => MountOption::Async,
+        "dirsync" => MountOption::DirSync,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn parse(options: &[&str]) -> Result<MountArgs, OptionError> {
+        let mut arguments: Vec<OsString> = ["vhdfs", "mount", "src", "mnt"]
+            .map(OsString::from)
+            .to_vec();
+        for option in options {
+            arguments.extend(["-o".into(), option.into()]);
+        }
+        match Cli::try_parse_from(&arguments)?.command {
+            Command::Mount(args) => args.with_options_applied(arguments),
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn options_stand_for_their_long_names() {
+        let args = parse(&[
+            "allow_other,uid=7",
+            "file_mode=0644,include=*.bin,exclude=a\\,b,threads=9,direct-io",
+        ])
+        .unwrap();
+        assert!(args.allow_other && args.direct_io);
+        assert_eq!(
+            (args.uid, args.file_mode, args.threads),
+            (Some(7), Some(0o644), 9)
+        );
+        assert_eq!(
+            (args.selection.include, args.selection.exclude),
+            (vec!["*.bin".into()], vec!["a,b".into()])
+        );
+    }
+
+    #[test]
+    fn what_mount_adds_is_ignored_or_the_kernels() {
+        let args =
+            parse(&["defaults,rw,nofail,x-systemd.automount,_netdev,noexec,noatime,,comment=x"])
+                .unwrap();
+        let kernel = kernel_options(&args.options);
+        assert_eq!(kernel, [MountOption::NoExec, MountOption::NoAtime]);
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        let message = |option| parse(&[option]).unwrap_err().to_string();
+        assert!(message("allow_othr").contains("\"allow_othr\""));
+        assert!(message("remount").contains("unmount and mount again"));
+        assert!(message("uid=x").contains("uid"));
+        assert!(message("allow_other=1").contains("allow-other"));
+        assert!(message("allow_other,allow_root").contains("allow-root"));
+    }
+}

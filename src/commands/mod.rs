@@ -1,0 +1,84 @@
+//! The commands: small programs over the library, each ending in an exit status.
+
+mod cat;
+mod inspect;
+mod list;
+mod mount;
+mod print;
+mod umount;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::select::Selection;
+use crate::{catalog, cli};
+
+/// Exit status where a command failed.
+const FAILED: u8 = 1;
+/// Exit status where the arguments are wrong.
+const USAGE: u8 = 2;
+
+/// Why a command did not do what was asked: one line, and an exit status.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl Failure {
+    /// The arguments are wrong.
+    fn usage(error: impl ToString) -> Self {
+        Self {
+            message: error.to_string(),
+            status: USAGE,
+        }
+    }
+}
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            message: error.to_string(),
+            status: FAILED,
+        }
+    }
+}
+
+/// Runs the program with these arguments, the first of which is its own name.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    // Help goes to standard output with status 0, wrong arguments to standard error with 2.
+    let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
+        Command::Mount(args) => mount::run(*args, arguments),
+        Command::Umount(args) => umount::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Cat(args) => cat::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!(
+                "vhdfs: {}",
+                failure.message.trim_start_matches("error: ").trim_end()
+            );
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn catalog_options(
+    args: &cli::SelectionArgs,
+    log_skipped: bool,
+) -> Result<catalog::Options, Failure> {
+    Ok(catalog::Options {
+        selection: Selection::new(args.all, &args.include, &args.exclude)
+            .map_err(Failure::usage)?,
+        allow_devices: args.allow_devices,
+        log_skipped,
+    })
+}

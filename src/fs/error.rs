@@ -1,0 +1,92 @@
+//! The one table from errors to errno values.
+
+use std::io;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// Why a file system operation failed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No entry of that name.
+    #[error("no such entry")]
+    NotFound,
+    /// The inode stands for a version that is gone.
+    #[error("the source has changed or is gone")]
+    Stale,
+    /// The inode is no folder.
+    #[error("not a folder")]
+    NotADirectory,
+    /// The inode is a folder.
+    #[error("is a folder")]
+    IsADirectory,
+    /// No open file or folder has that handle.
+    #[error("no such open file")]
+    BadHandle,
+    /// No data, or no hole, at or behind the offset.
+    #[error("no data behind the offset")]
+    NothingThere,
+    /// The offset or the whence of a seek makes no sense.
+    #[error("invalid argument")]
+    Invalid,
+    /// Too many files are open in this process to open one more.
+    #[error("too many open files")]
+    TooManyOpen,
+    /// The source's own error.
+    #[error(transparent)]
+    Source(io::Error),
+}
+
+impl Error {
+    /// The errno value that the kernel hands to the caller.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NotFound => Errno::NOENT,
+            Self::Stale => Errno::STALE,
+            Self::NotADirectory => Errno::NOTDIR,
+            Self::IsADirectory => Errno::ISDIR,
+            Self::BadHandle => Errno::BADF,
+            Self::NothingThere => Errno::NXIO,
+            Self::Invalid => Errno::INVAL,
+            Self::TooManyOpen => Errno::MFILE,
+            // An end of file where bytes must be is damage, not an end.
+            Self::Source(error) => Errno::from_io_error(error).unwrap_or(Errno::IO),
+        }
+        .raw_os_error()
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOENT) => Self::NotFound,
+            Some(Errno::STALE) => Self::Stale,
+            Some(Errno::NOTDIR) => Self::NotADirectory,
+            Some(Errno::MFILE | Errno::NFILE) => Self::TooManyOpen,
+            _ => Self::Source(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errno_values_survive_the_way_through() {
+        for errno in [
+            Errno::NOENT,
+            Errno::STALE,
+            Errno::IO,
+            Errno::ACCESS,
+            Errno::MFILE,
+            Errno::NOMEM,
+        ] {
+            let error = Error::from(io::Error::from(errno));
+            assert_eq!(error.errno(), errno.raw_os_error());
+        }
+        let short = Error::from(io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(short.errno(), libc::EIO);
+        assert_eq!(Error::from(io::Error::other("?")).errno(), libc::EIO);
+    }
+}

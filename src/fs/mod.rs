@@ -1,0 +1,411 @@
+//! The file system in our own terms: lookup, attributes, listing, opening, reading. No FUSE here.
+
+mod error;
+mod inodes;
+mod open;
+
+use std::ffi::{OsStr, OsString};
+use std::sync::{Arc, LazyLock};
+
+use log::warn;
+use rustix::io::Errno;
+use sharded_slab::Slab;
+
+use crate::catalog::{Catalog, Directory, Found, Image, Listing, Skip};
+use crate::footer::{FOOTER_SIZE, SECTOR_SIZE};
+use crate::range::ByteRange;
+use crate::source::{Metadata, Timestamp};
+use crate::view::Filled;
+
+pub use error::Error;
+pub use inodes::ROOT;
+use inodes::{Inodes, Node};
+use open::OpenImages;
+
+/// What users may override of the attributes shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ownership {
+    /// Owner of everything.
+    pub uid: Option<u32>,
+    /// Group of everything.
+    pub gid: Option<u32>,
+    /// Permission bits of views.
+    pub file_mode: Option<u32>,
+    /// Permission bits of folders.
+    pub dir_mode: Option<u32>,
+}
+
+/// The attributes of an entry as the mount shows them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Attributes {
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Allocated space in units of 512 bytes.
+    pub blocks: u64,
+    /// Access time of the source.
+    pub atime: Timestamp,
+    /// Modification time of the source.
+    pub mtime: Timestamp,
+    /// Status-change time of the source.
+    pub ctime: Timestamp,
+    /// Whether it is a folder; a view otherwise.
+    pub is_directory: bool,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// One entry of a listing.
+#[derive(Debug)]
+pub struct DirectoryEntry<'a> {
+    /// Where the listing goes on behind this entry.
+    pub next: u64,
+    /// Its name.
+    pub name: &'a OsStr,
+    /// Its attributes; of `.` and `..` only inode and kind mean anything.
+    pub attributes: Attributes,
+}
+
+/// Largest hole that is answered without filling a buffer, in bytes; as large as the largest read
+/// that FUSE kernels send by default.
+const ZEROS_SIZE: usize = 1 << 20;
+
+/// Pages that nobody ever wrote to: the kernel backs all of them with its one page of zeros.
+static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; ZEROS_SIZE]);
+
+/// The mounted tree.
+#[derive(Debug)]
+pub struct FileSystem {
+    catalog: Catalog,
+    ownership: Ownership,
+    inodes: Inodes,
+    images: OpenImages,
+    listings: Slab<Arc<Listing>>,
+}
+
+impl FileSystem {
+    /// Presents what `catalog` finds.
+    ///
+    /// # Errors
+    ///
+    /// Where the source folder cannot be looked at.
+    pub fn new(catalog: Catalog, ownership: Ownership) -> Result<Self, Error> {
+        Ok(Self {
+            inodes: Inodes::new(catalog.root()?),
+            catalog,
+            ownership,
+            images: OpenImages::default(),
+            listings: Slab::new(),
+        })
+    }
+
+    /// The tree below.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Finds the entry `name` of a folder. The kernel is told of its inode until it forgets it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] where nothing appears under that name.
+    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attributes, Error> {
+        let directory = self.directory(parent)?;
+        let found = self.catalog.lookup(&directory, name)?;
+        let inode = self.inodes.remember(&found);
+        Ok(self.attributes_of(&found, inode))
+    }
+
+    /// The kernel dropped `count` references to an inode.
+    pub fn forget(&self, inode: u64, count: u64) {
+        self.inodes.forget(inode, count);
+    }
+
+    /// Attributes of an inode. Those of a view never change, because another version of its source
+    /// is another inode.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] where a folder is gone.
+    pub fn attributes(&self, inode: u64) -> Result<Attributes, Error> {
+        match self.node(inode)? {
+            Node::Directory(directory) => {
+                let metadata = self.catalog.directory_metadata(&directory)?;
+                Ok(self.directory_attributes(&metadata, inode))
+            }
+            Node::Image(image) => Ok(self.image_attributes(&image, inode)),
+        }
+    }
+
+    /// Opens a view; answers its handle.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] where the source is another version by now: looking the name up again
+    /// finds that.
+    pub fn open(&self, inode: u64) -> Result<u64, Error> {
+        match self.node(inode)? {
+            Node::Image(image) => self.images.open(&self.catalog, inode, &image),
+            Node::Directory(_) => Err(Error::IsADirectory),
+        }
+    }
+
+    /// Closes a handle of [`FileSystem::open`].
+    pub fn release(&self, handle: u64) {
+        self.images.release(handle);
+    }
+
+    /// The bytes of an open view from `offset` on: `size` of them, or what is left before the end.
+    /// They are in `buffer`, which only ever grows, or in memory that is always zero.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] where the source has changed since it was opened; the source's own error.
+    pub fn read<'a>(
+        &self,
+        handle: u64,
+        offset: u64,
+        size: u32,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], Error> {
+        let image = self.images.get(handle).ok_or(Error::BadHandle)?;
+        let within = ByteRange::new(0, image.size());
+        let length = ByteRange::at(offset, size.into()).intersect(within).len() as usize;
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        match image.read(&mut buffer[..length], offset)? {
+            Filled::Zeros if length <= ZEROS_SIZE => Ok(&ZEROS[..length]),
+            Filled::Zeros => {
+                buffer[..length].fill(0);
+                Ok(&buffer[..length])
+            }
+            Filled::Data => Ok(&buffer[..length]),
+        }
+    }
+
+    /// Offset of the next data or hole of an open view, for `whence` `SEEK_DATA` or `SEEK_HOLE`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingThere`] where there is none; [`Error::Invalid`] for another `whence`.
+    pub fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<u64, Error> {
+        let image = self.images.get(handle).ok_or(Error::BadHandle)?;
+        let offset = u64::try_from(offset).map_err(|_| Error::NothingThere)?;
+        let place = match whence {
+            libc::SEEK_DATA => image.seek_data(offset)?,
+            libc::SEEK_HOLE => image.seek_hole(offset)?,
+            _ => return Err(Error::Invalid),
+        };
+        place.ok_or(Error::NothingThere)
+    }
+
+    /// Opens a folder for listing: its entries as they are now; answers a handle.
+    ///
+    /// # Errors
+    ///
+    /// The source folder's own.
+    pub fn open_directory(&self, inode: u64) -> Result<u64, Error> {
+        let directory = self.directory(inode)?;
+        let listing = Arc::new(self.catalog.list(&directory)?);
+        let handle = self.listings.insert(listing).ok_or(Error::TooManyOpen)?;
+        Ok(handle as u64)
+    }
+
+    /// Closes a handle of [`FileSystem::open_directory`].
+    pub fn release_directory(&self, handle: u64) {
+        self.listings.take(handle as usize);
+    }
+
+    /// Hands the entries from `offset` on to `take` until it answers that it is full. With
+    /// `remember`, the kernel is told of the inode of each that was taken but `.` and `..`.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing can be listed for now; an entry that cannot be read is left out.
+    pub fn read_directory(
+        &self,
+        inode: u64,
+        handle: u64,
+        offset: u64,
+        remember: bool,
+        mut take: impl FnMut(DirectoryEntry<'_>) -> Taken,
+    ) -> Result<(), Error> {
+        let listing = self
+            .listings
+            .get(handle as usize)
+            .ok_or(Error::BadHandle)?
+            .clone();
+        let mut next = offset;
+        let above = listing.directory().parent();
+        let above = above.map_or(ROOT, |above| inodes::number_of_directory(above));
+        let dots = [(".", inode), ("..", above)];
+        for (name, inode) in dots.into_iter().skip(offset.min(2) as usize) {
+            next += 1;
+            let attributes = Attributes::of_dot(inode);
+            let name = OsStr::new(name);
+            if take(DirectoryEntry {
+                next,
+                name,
+                attributes,
+            }) == Taken::Full
+            {
+                return Ok(());
+            }
+        }
+        let mut took_any = offset < 2;
+        while let Some(index) = next
+            .checked_sub(2)
+            .map(|index| index as usize)
+            .filter(|index| *index < listing.len())
+        {
+            next += 1;
+            let (name, found) = match self.listed(&listing, index) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => continue,
+                // The next call begins with this entry and reports the error.
+                Err(_) if took_any => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let inode = if remember {
+                self.inodes.remember(&found)
+            } else {
+                inodes::number_of(&found)
+            };
+            let attributes = self.attributes_of(&found, inode);
+            if take(DirectoryEntry {
+                next,
+                name: &name,
+                attributes,
+            }) == Taken::Full
+            {
+                if remember {
+                    self.inodes.forget(inode, 1);
+                }
+                return Ok(());
+            }
+            took_any = true;
+        }
+        Ok(())
+    }
+
+    /// The entry of a listing; nothing where it does not appear. Running out of descriptors or
+    /// memory is an error, because leaving entries out would be a loss.
+    fn listed(&self, listing: &Listing, index: usize) -> Result<Option<(OsString, Found)>, Error> {
+        let skip = match listing.entry(&self.catalog, index) {
+            Ok(entry) => return Ok(Some(entry)),
+            Err(skip) => skip,
+        };
+        let Some(failure) = skip.into_failure() else {
+            return Ok(None);
+        };
+        if matches!(
+            Errno::from_io_error(&failure),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+        ) {
+            return Err(failure.into());
+        }
+        let name = listing.name(index).unwrap_or_default();
+        let path = listing.directory().shown_path().join(name);
+        warn!(
+            "{}: does not appear: {}",
+            path.display(),
+            Skip::Unreadable(failure)
+        );
+        Ok(None)
+    }
+
+    fn node(&self, inode: u64) -> Result<Node, Error> {
+        self.inodes.get(inode).ok_or(Error::Stale)
+    }
+
+    fn directory(&self, inode: u64) -> Result<Arc<Directory>, Error> {
+        match self.node(inode)? {
+            Node::Directory(directory) => Ok(directory),
+            Node::Image(_) => Err(Error::NotADirectory),
+        }
+    }
+
+    fn attributes_of(&self, found: &Found, inode: u64) -> Attributes {
+        match found {
+            Found::Directory(_, metadata) => self.directory_attributes(metadata, inode),
+            Found::Image(image) => self.image_attributes(image, inode),
+        }
+    }
+
+    fn directory_attributes(&self, metadata: &Metadata, inode: u64) -> Attributes {
+        Attributes {
+            size: metadata.version.size,
+            blocks: metadata.blocks,
+            is_directory: true,
+            mode: self.ownership.dir_mode.unwrap_or(read_only(metadata.mode)),
+            ..self.common_attributes(metadata, inode)
+        }
+    }
+
+    fn image_attributes(&self, image: &Image, inode: u64) -> Attributes {
+        let metadata = image.metadata();
+        Attributes {
+            size: image.view_size(),
+            blocks: metadata.blocks + FOOTER_SIZE as u64 / SECTOR_SIZE,
+            is_directory: false,
+            mode: self.ownership.file_mode.unwrap_or(read_only(metadata.mode)),
+            ..self.common_attributes(metadata, inode)
+        }
+    }
+
+    fn common_attributes(&self, metadata: &Metadata, inode: u64) -> Attributes {
+        Attributes {
+            inode,
+            size: 0,
+            blocks: 0,
+            atime: metadata.atime,
+            mtime: metadata.version.mtime,
+            ctime: metadata.version.ctime,
+            is_directory: false,
+            mode: 0,
+            uid: self.ownership.uid.unwrap_or(metadata.uid),
+            gid: self.ownership.gid.unwrap_or(metadata.gid),
+        }
+    }
+}
+
+/// What became of an entry that was handed out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Taken {
+    /// It was taken, and there may be room for more.
+    Yes,
+    /// There was no room for it.
+    Full,
+}
+
+impl Attributes {
+    /// What a listing says of `.` and `..`.
+    fn of_dot(inode: u64) -> Self {
+        let never = Timestamp {
+            seconds: 0,
+            nanoseconds: 0,
+        };
+        Self {
+            inode,
+            size: 0,
+            blocks: 0,
+            atime: never,
+            mtime: never,
+            ctime: never,
+            is_directory: true,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+        }
+    }
+}
+
+fn read_only(mode: u32) -> u32 {
+    mode & !0o222
+}

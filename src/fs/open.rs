@@ -1,0 +1,101 @@
+//! Open views: all opens of an inode share one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use sharded_slab::Slab;
+
+use super::Error;
+use crate::catalog::{Catalog, Image};
+use crate::image::OpenImage;
+
+/// The views that are open, by inode and by handle.
+#[derive(Debug, Default)]
+pub(super) struct OpenImages {
+    by_inode: Mutex<HashMap<u64, Shared>>,
+    // Looked up by every read without a lock.
+    by_handle: Slab<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    inode: u64,
+    image: Arc<OpenImage>,
+}
+
+/// A view that is open or being opened, and for how many.
+#[derive(Debug, Default)]
+struct Shared {
+    image: Arc<Mutex<Option<Arc<OpenImage>>>>,
+    users: usize,
+}
+
+impl OpenImages {
+    /// Opens the inode's view, or joins those who have it open; answers a handle.
+    pub(super) fn open(&self, catalog: &Catalog, inode: u64, image: &Image) -> Result<u64, Error> {
+        let place = self.join(inode);
+        let opened = shared_or_new(&place, || OpenImage::open(catalog, image));
+        let handle = opened.and_then(|image| {
+            let handle = self.by_handle.insert(Handle { inode, image });
+            handle.ok_or(Error::TooManyOpen)
+        });
+        if handle.is_err() {
+            self.leave(inode);
+        }
+        handle.map(|handle| handle as u64)
+    }
+
+    /// The view that a handle stands for.
+    pub(super) fn get(&self, handle: u64) -> Option<Arc<OpenImage>> {
+        let handle = self.by_handle.get(handle as usize)?;
+        Some(handle.image.clone())
+    }
+
+    /// Closes a handle; the last one of an inode closes the view.
+    pub(super) fn release(&self, handle: u64) {
+        if let Some(handle) = self.by_handle.take(handle as usize) {
+            self.leave(handle.inode);
+        }
+    }
+
+    fn join(&self, inode: u64) -> Arc<Mutex<Option<Arc<OpenImage>>>> {
+        let mut by_inode = self.lock();
+        let shared = by_inode.entry(inode).or_default();
+        shared.users += 1;
+        shared.image.clone()
+    }
+
+    fn leave(&self, inode: u64) {
+        let mut by_inode = self.lock();
+        if let Some(shared) = by_inode.get_mut(&inode) {
+            shared.users -= 1;
+            if shared.users == 0 {
+                by_inode.remove(&inode);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Shared>> {
+        self.by_inode
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Others who open the same inode meanwhile wait for the first.
+fn shared_or_new(
+    place: &Mutex<Option<Arc<OpenImage>>>,
+    open: impl FnOnce() -> std::io::Result<OpenImage>,
+) -> Result<Arc<OpenImage>, Error> {
+    let mut place = place
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(image) = &*place {
+        // A stale view must not be opened again: the error makes the kernel look the name up anew.
+        image.check()?;
+        return Ok(image.clone());
+    }
+    let image = Arc::new(open()?);
+    *place = Some(image.clone());
+    Ok(image)
+}

@@ -1,0 +1,354 @@
+//! The only place that speaks FUSE: decodes requests, calls [`FileSystem`], encodes replies.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+};
+use log::{debug, error};
+
+use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Taken};
+use crate::source::Timestamp;
+use crate::workers::Workers;
+
+/// How long the kernel may answer look-ups and attributes from its own memory: a change of the
+/// source folder is seen within this time.
+const TIME_TO_LIVE: Duration = Duration::from_millis(900);
+
+/// Inode numbers are never used twice, so their generation never changes.
+const GENERATION: Generation = Generation(0);
+
+/// Read-ahead and other background requests that the kernel may have under way at once. A source
+/// that hangs occupies some for ever: the others must not wait for those.
+const MAX_BACKGROUND: u16 = 1024;
+
+/// Block size that `stat` suggests to readers, in bytes.
+const BLOCK_SIZE: u32 = 1 << 20;
+
+thread_local! {
+    /// Holds what a read found until the kernel has taken it; allocated once a thread.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Serves FUSE requests from a [`FileSystem`].
+#[derive(Debug)]
+pub struct Fuse {
+    fs: Arc<FileSystem>,
+    workers: Workers,
+    direct_io: bool,
+}
+
+impl Fuse {
+    /// Serves `fs` with `event_loops` threads; with `direct_io`, past the kernel's page cache.
+    pub fn new(fs: Arc<FileSystem>, event_loops: usize, direct_io: bool) -> Self {
+        Self {
+            fs,
+            workers: Workers::new(event_loops),
+            direct_io,
+        }
+    }
+
+    /// Runs a request. Where it panics, the reply it owns is dropped, which answers EIO.
+    fn serve(&self, operation: &'static str, request: impl FnOnce(&FileSystem) + Send + 'static) {
+        let fs = self.fs.clone();
+        self.workers.run(move || {
+            if catch_unwind(AssertUnwindSafe(|| request(&fs))).is_err() {
+                error!("{operation}: a bug made this request fail with EIO; please report it");
+            }
+        });
+    }
+}
+
+impl Filesystem for Fuse {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Each is asked for where the kernel has it; none is needed for right answers.
+        for wanted in [
+            InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+        ] {
+            if let Err(missing) = config.add_capabilities(wanted) {
+                debug!("the kernel does not offer {missing:?}");
+            }
+        }
+        if let Err(largest) = config.set_max_readahead(u32::MAX) {
+            // The call with the largest value that the kernel named cannot fail.
+            let _ = config.set_max_readahead(largest);
+        }
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.to_owned();
+        self.serve("lookup", move |fs| match fs.lookup(parent.0, &name) {
+            Ok(attributes) => reply.entry(&TIME_TO_LIVE, &file_attr(&attributes), GENERATION),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn forget(&self, _: &Request, inode: INodeNo, count: u64) {
+        self.fs.forget(inode.0, count);
+    }
+
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.serve("getattr", move |fs| match fs.attributes(inode.0) {
+            Ok(attributes) => reply.attr(&TIME_TO_LIVE, &file_attr(&attributes)),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if flags.0 & libc::O_ACCMODE != libc::O_RDONLY {
+            reply.error(Errno::EROFS);
+            return;
+        }
+        // An inode's bytes never change, so what the kernel has cached of them stays right.
+        let mut mode = FopenFlags::FOPEN_KEEP_CACHE;
+        if self.direct_io {
+            mode = FopenFlags::FOPEN_DIRECT_IO;
+        }
+        self.serve("open", move |fs| match fs.open(inode.0) {
+            Ok(handle) => reply.opened(FileHandle(handle), mode),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.serve("read", move |fs| {
+            BUFFER.with_borrow_mut(|buffer| match fs.read(handle.0, offset, size, buffer) {
+                Ok(bytes) => reply.data(bytes),
+                Err(error) => reply.error(errno(&error)),
+            });
+        });
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(handle.0);
+        reply.ok();
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        self.serve("lseek", move |fs| match fs.seek(handle.0, offset, whence) {
+            // Views are no larger than the largest off_t.
+            Ok(place) => reply.offset(place as i64),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.serve("opendir", move |fs| match fs.open_directory(inode.0) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        self.serve("readdir", move |fs| {
+            let take = |entry: DirectoryEntry<'_>| {
+                let kind = file_type(&entry.attributes);
+                let inode = INodeNo(entry.attributes.inode);
+                taken(reply.add(inode, entry.next, kind, entry.name))
+            };
+            match fs.read_directory(inode.0, handle.0, offset, false, take) {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        self.serve("readdirplus", move |fs| {
+            let take = |entry: DirectoryEntry<'_>| {
+                let attr = file_attr(&entry.attributes);
+                taken(reply.add(
+                    attr.ino,
+                    entry.next,
+                    entry.name,
+                    &TIME_TO_LIVE,
+                    &attr,
+                    GENERATION,
+                ))
+            };
+            match fs.read_directory(inode.0, handle.0, offset, true, take) {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release_directory(handle.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        self.serve("statfs", move |fs| match fs.catalog().folder().statvfs() {
+            Ok(found) => reply.statfs(
+                found.f_blocks,
+                found.f_bfree,
+                found.f_bavail,
+                found.f_files,
+                found.f_ffree,
+                found.f_bsize as u32,
+                found.f_namemax as u32,
+                found.f_frsize as u32,
+            ),
+            Err(error) => reply.error(errno(&error.into())),
+        });
+    }
+
+    // The kernel asks for none of these again after one ENOSYS.
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn access(&self, _: &Request, _: INodeNo, _: fuser::AccessFlags, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+}
+
+fn errno(error: &Error) -> Errno {
+    debug!("{error}");
+    Errno::from_i32(error.errno())
+}
+
+fn taken(full: bool) -> Taken {
+    if full { Taken::Full } else { Taken::Yes }
+}
+
+fn file_type(attributes: &Attributes) -> FileType {
+    if attributes.is_directory {
+        FileType::Directory
+    } else {
+        FileType::RegularFile
+    }
+}
+
+fn file_attr(attributes: &Attributes) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attributes.inode),
+        size: attributes.size,
+        blocks: attributes.blocks,
+        atime: system_time(attributes.atime),
+        mtime: system_time(attributes.mtime),
+        ctime: system_time(attributes.ctime),
+        crtime: UNIX_EPOCH,
+        kind: file_type(attributes),
+        perm: attributes.mode as u16,
+        // Folders do not count their subfolders: 1 tells `find` not to rely on it.
+        nlink: 1,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        rdev: 0,
+        blksize: BLOCK_SIZE,
+        flags: 0,
+    }
+}
+
+fn system_time(time: Timestamp) -> SystemTime {
+    let whole = Duration::from_secs(time.seconds.unsigned_abs());
+    let base = if time.seconds < 0 {
+        UNIX_EPOCH.checked_sub(whole)
+    } else {
+        UNIX_EPOCH.checked_add(whole)
+    };
+    base.and_then(|base| base.checked_add(Duration::from_nanos(time.nanoseconds.into())))
+        .unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_keep_their_nanoseconds() {
+        let time = system_time(Timestamp {
+            seconds: -2,
+            nanoseconds: 250_000_000,
+        });
+        assert_eq!(
+            UNIX_EPOCH.duration_since(time).unwrap(),
+            Duration::from_millis(1750)
+        );
+        for seconds in [i64::MIN, i64::MAX] {
+            system_time(Timestamp {
+                seconds,
+                nanoseconds: 999_999_999,
+            });
+        }
+    }
+}
