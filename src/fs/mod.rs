@@ -13,6 +13,7 @@ use sharded_slab::Slab;
 
 use crate::catalog::{Catalog, Directory, Found, Image, Listing, Skip};
 use crate::footer::{FOOTER_SIZE, SECTOR_SIZE};
+use crate::image::{OpenImage, Snapshots};
 use crate::range::ByteRange;
 use crate::source::{Metadata, Timestamp};
 use crate::view::Filled;
@@ -89,17 +90,21 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// Presents what `catalog` finds.
+    /// Presents what `catalog` finds, opened as `snapshots` has it.
     ///
     /// # Errors
     ///
     /// Where the source folder cannot be looked at.
-    pub fn new(catalog: Catalog, ownership: Ownership) -> Result<Self, Error> {
+    pub fn new(
+        catalog: Catalog,
+        ownership: Ownership,
+        snapshots: Snapshots,
+    ) -> Result<Self, Error> {
         Ok(Self {
             inodes: Inodes::new(catalog.root()?),
             catalog,
             ownership,
-            images: OpenImages::default(),
+            images: OpenImages::new(snapshots),
             listings: Slab::new(),
         })
     }
@@ -153,6 +158,11 @@ impl FileSystem {
             Node::Image(image) => self.images.open(&self.catalog, inode, &image),
             Node::Directory(_) => Err(Error::IsADirectory),
         }
+    }
+
+    /// The view behind a handle of [`FileSystem::open`].
+    pub fn image(&self, handle: u64) -> Option<Arc<OpenImage>> {
+        self.images.get(handle)
     }
 
     /// Closes a handle of [`FileSystem::open`].

@@ -7,11 +7,12 @@ use sharded_slab::Slab;
 
 use super::Error;
 use crate::catalog::{Catalog, Image};
-use crate::image::OpenImage;
+use crate::image::{OpenImage, Snapshots};
 
 /// The views that are open, by inode and by handle.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OpenImages {
+    snapshots: Snapshots,
     by_inode: Mutex<HashMap<u64, Shared>>,
     // Looked up by every read without a lock.
     by_handle: Slab<Handle>,
@@ -31,10 +32,19 @@ struct Shared {
 }
 
 impl OpenImages {
+    /// Nothing is open yet.
+    pub(super) fn new(snapshots: Snapshots) -> Self {
+        Self {
+            snapshots,
+            by_inode: Mutex::default(),
+            by_handle: Slab::new(),
+        }
+    }
+
     /// Opens the inode's view, or joins those who have it open; answers a handle.
     pub(super) fn open(&self, catalog: &Catalog, inode: u64, image: &Image) -> Result<u64, Error> {
         let place = self.join(inode);
-        let opened = shared_or_new(&place, || OpenImage::open(catalog, image));
+        let opened = shared_or_new(&place, || OpenImage::open(catalog, image, &self.snapshots));
         let handle = opened.and_then(|image| {
             let handle = self.by_handle.insert(Handle { inode, image });
             handle.ok_or(Error::TooManyOpen)
