@@ -4,6 +4,7 @@ mod cat;
 mod inspect;
 mod list;
 mod mount;
+mod output;
 mod print;
 mod umount;
 
