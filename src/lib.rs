@@ -17,6 +17,7 @@ pub mod layout;
 pub mod mounts;
 pub mod names;
 pub mod range;
+pub mod sandbox;
 pub mod select;
 pub mod session;
 pub mod source;

@@ -101,6 +101,9 @@ pub struct MountArgs {
     /// Make snapshots in this folder, which must be on the file system of the images
     #[arg(long, value_name = "DIR")]
     pub snapshot_dir: Option<PathBuf>,
+    /// Confine the daemon to reading the source folder, once it is mounted
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub sandbox: Sandbox,
     /// Read past the kernel's page cache: faster for readers of large blocks
     #[arg(long)]
     pub direct_io: bool,
@@ -128,6 +131,18 @@ pub enum Snapshot {
     Always,
     /// Never
     Never,
+}
+
+/// How much of a sandbox there must be.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Sandbox {
+    /// As much as the kernel has
+    #[default]
+    Auto,
+    /// All of it; mounting fails where the kernel lacks something
+    Require,
+    /// None
+    Off,
 }
 
 /// Arguments of `vhdfs umount`.

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::sandbox;
 use crate::select::Selection;
 use crate::{catalog, cli};
 
@@ -51,6 +52,9 @@ impl<E: Error> From<E> for Failure {
 
 /// Runs the program with these arguments, the first of which is its own name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    if sandbox::is_helper() {
+        return sandbox::run_helper();
+    }
     // Help goes to standard output with status 0, wrong arguments to standard error with 2.
     let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| error.exit());
     let result = match cli.command {

@@ -12,10 +12,12 @@ use log::LevelFilter;
 use thiserror::Error;
 
 use super::{Failure, catalog_options};
-use crate::cli::{MountArgs, Snapshot, kernel_options};
+use crate::cli::{self, MountArgs, Snapshot, kernel_options};
 use crate::fs::Ownership;
 use crate::image::Policy;
+use crate::sandbox::Sandbox;
 use crate::session::{self, Access};
+use crate::sys;
 
 /// Tells the daemon that it is one. Its standard output is a pipe to the command that waits.
 const DAEMON: &str = "VHDFS_DAEMON";
@@ -40,11 +42,17 @@ pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failu
     let args = args
         .with_options_applied(arguments.clone())
         .map_err(Failure::usage)?;
+    // Whoever started us may have files open that are none of the daemon's business. An old kernel
+    // lets it inherit them, as every program does.
+    let _ = sys::close_on_exec();
     if args.foreground {
         return serve(&args, || Ok(()));
     }
     if std::env::var_os(DAEMON).is_some() {
-        return serve(&args, || detach(args.log_file.is_some()));
+        // Before the sandbox forbids it.
+        let null = File::options().read(true).write(true).open("/dev/null");
+        let null = null.map_err(StartError::Spawn)?;
+        return serve(&args, || detach(&null, args.log_file.is_some()));
     }
     start_daemon(arguments)
 }
@@ -63,6 +71,11 @@ fn serve(args: &MountArgs, ready: impl FnOnce() -> io::Result<()>) -> Result<(),
             Snapshot::Auto => Policy::Auto,
             Snapshot::Always => Policy::Always,
             Snapshot::Never => Policy::Never,
+        },
+        sandbox: match args.sandbox {
+            cli::Sandbox::Auto => Sandbox::Auto,
+            cli::Sandbox::Require => Sandbox::Require,
+            cli::Sandbox::Off => Sandbox::Off,
         },
         snapshot_folder: args.snapshot_dir.clone(),
         threads: args.threads.into(),
@@ -115,16 +128,15 @@ fn start_daemon(arguments: Vec<OsString>) -> Result<(), Failure> {
 }
 
 /// Lets go of the terminal and of the waiting command.
-fn detach(keep_stderr: bool) -> io::Result<()> {
+fn detach(null: &File, keep_stderr: bool) -> io::Result<()> {
     // Fails only for a group leader, and the daemon of a command is none.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;
     rustix::io::write(io::stdout().as_fd(), READY)?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stdin(null)?;
+    rustix::stdio::dup2_stdout(null)?;
     if !keep_stderr {
-        rustix::stdio::dup2_stderr(&null)?;
+        rustix::stdio::dup2_stderr(null)?;
     }
     Ok(())
 }

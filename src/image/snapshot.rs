@@ -4,11 +4,12 @@
 //! the source afterwards does not touch it.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use log::{debug, info};
 use rustix::fs::{Mode, OFlags};
@@ -89,10 +90,33 @@ impl SnapshotError {
     }
 }
 
+/// Makes the files that become snapshots.
+pub trait UnnamedFiles: fmt::Debug + Send + Sync {
+    /// Makes a file in an open folder that has no name and goes away when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// The file system's own; where the folder cannot be written.
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd>;
+}
+
+/// Makes them in this process.
+#[derive(Debug)]
+struct Here;
+
+impl UnnamedFiles for Here {
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)
+    }
+}
+
 /// Makes snapshots, as the user wants them.
 #[derive(Debug, Default)]
 pub struct Snapshots {
     policy: Policy,
+    /// Who makes the files, where it is not this process.
+    files: Option<Arc<dyn UnnamedFiles>>,
     folder: Option<(OwnedFd, PathBuf)>,
     /// Devices whose file systems were found unable: not tried again, and told to the log once.
     unable: Mutex<HashSet<u64>>,
@@ -109,14 +133,21 @@ impl Snapshots {
             let failed = |error: Errno| SnapshotError::Folder(path.to_owned(), error.into());
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
-            unnamed_file(folder.as_fd()).map_err(failed)?;
+            Here.unnamed_file(folder.as_fd()).map_err(failed)?;
             Ok((folder, path.to_owned()))
         });
         Ok(Self {
             policy,
+            files: None,
             folder: folder.transpose()?,
             unable: Mutex::default(),
         })
+    }
+
+    /// Lets `files` make the files, where this process will not be able to.
+    pub fn with_files_by(mut self, files: Arc<dyn UnnamedFiles>) -> Self {
+        self.files = Some(files);
+        self
     }
 
     /// When views become snapshots.
@@ -176,12 +207,13 @@ impl Snapshots {
             return Err(SnapshotError::Device);
         }
         let clone = match &self.folder {
-            Some((folder, path)) => unnamed_file(folder.as_fd())
+            Some((folder, path)) => self
+                .unnamed_file(folder.as_fd())
                 .map_err(|error| SnapshotError::Folder(path.clone(), error.into()))?,
             None => {
                 let path = || source.path().parent().unwrap_or(Path::new("")).to_owned();
                 let folder = beside().map_err(|error| SnapshotError::Folder(path(), error))?;
-                unnamed_file(folder.as_fd())
+                self.unnamed_file(folder.as_fd())
                     .map_err(|error| SnapshotError::Folder(path(), error.into()))?
             }
         };
@@ -192,6 +224,13 @@ impl Snapshots {
             return Err(SnapshotError::Changed);
         }
         complete(&clone.into(), layout).map_err(SnapshotError::Finish)
+    }
+
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+        match &self.files {
+            Some(files) => files.unnamed_file(folder),
+            None => Here.unnamed_file(folder),
+        }
     }
 
     fn unable(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
@@ -209,7 +248,7 @@ fn complete(clone: &std::fs::File, layout: &Layout) -> io::Result<OwnedFd> {
             clone.write_all_at(bytes, piece.range.start())?;
         }
     }
-    Ok(clone.as_fd().try_clone_to_owned()?)
+    clone.as_fd().try_clone_to_owned()
 }
 
 /// Whether a clone takes no noticeable time and does no harm.
@@ -230,9 +269,4 @@ fn check_cheap(source: &SourceFile) -> Result<(), SnapshotError> {
         // An old kernel does not tell; a clone that waits for the disk is still right.
         _ => Ok(()),
     }
-}
-
-fn unnamed_file(folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)
 }

@@ -5,6 +5,7 @@ mod options;
 mod unmount;
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use fuser::{Config, Session};
 use log::{info, warn};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -22,6 +23,7 @@ use crate::fs::{FileSystem, Ownership};
 use crate::fuse::{Fuse, Passthrough};
 use crate::image::{Policy, Snapshots};
 use crate::mounts;
+use crate::sandbox::{self, Helper, Needs, Sandbox};
 use crate::sys;
 
 pub use error::MountError;
@@ -54,12 +56,20 @@ pub fn serve(
     options: &Options,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), MountError> {
+    let allow_devices = catalog.allow_devices;
     let catalog = Catalog::open(source, catalog)
         .map_err(|error| MountError::Source(source.to_owned(), error))?;
     let mountpoint = check_mountpoint(mountpoint, &catalog)?;
     options.check_permissions()?;
     let snapshots = Snapshots::new(options.snapshot, options.snapshot_folder.as_deref())
         .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
+    let readable = readable_folders(&catalog, &snapshots, allow_devices)
+        .map_err(|error| MountError::Source(source.to_owned(), error))?;
+    let mount = Mount::prepare(&mountpoint, options.sandbox).map_err(MountError::Setup)?;
+    let snapshots = match &mount.helper {
+        Some(helper) => snapshots.with_files_by(helper.clone()),
+        None => snapshots,
+    };
     let fs = FileSystem::new(catalog, ownership, snapshots).map_err(|error| {
         MountError::Source(
             source.to_owned(),
@@ -68,27 +78,84 @@ pub fn serve(
     })?;
     let (events, happened) = mpsc::channel();
     // Before mounting: a signal that comes between must not leave the mount behind.
-    watch_signals(events.clone()).map_err(MountError::Setup)?;
-    mount(fs, source, &mountpoint, options, events)?;
-    if let Err(error) = wait_until_it_answers(&mountpoint).and_then(|()| ready()) {
-        let _ = unmount(&mountpoint, true);
-        return Err(MountError::Setup(error));
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(MountError::Setup)?;
+    let (session, passthrough) = connect(fs, source, &mountpoint, options)?;
+    let needs = Needs {
+        readable: readable.iter().map(AsFd::as_fd).collect(),
+        passthrough,
+        ..Needs::default()
+    };
+    // No thread has been started yet: each inherits the sandbox from the one that starts it.
+    let begun = sandbox::enter(options.sandbox, &needs)
+        .map_err(MountError::Sandbox)
+        .and_then(|()| {
+            watch_signals(signals, events.clone())
+                .and_then(|()| start(session, events))
+                .and_then(|()| wait_until_it_answers(&mountpoint))
+                .and_then(|()| ready())
+                .map_err(MountError::Setup)
+        });
+    if let Err(error) = begun {
+        let _ = mount.unmount(true);
+        return Err(error);
     }
     info!(
         "{} is mounted on {}",
         source.display(),
         mountpoint.display()
     );
-    wait_for_the_end(&mountpoint, &happened)
+    wait_for_the_end(&mount, &happened)
 }
 
-fn mount(
+/// A mount, and who can end it.
+struct Mount {
+    mountpoint: PathBuf,
+    helper: Option<Arc<Helper>>,
+}
+
+impl Mount {
+    /// Starts what will end the mount where the sandbox does not let this process.
+    fn prepare(mountpoint: &Path, sandbox: Sandbox) -> io::Result<Self> {
+        let helper = match sandbox {
+            Sandbox::Off => None,
+            Sandbox::Auto | Sandbox::Require => Some(Arc::new(Helper::start(mountpoint)?)),
+        };
+        Ok(Self {
+            mountpoint: mountpoint.to_owned(),
+            helper,
+        })
+    }
+
+    fn unmount(&self, lazy: bool) -> Result<(), UnmountError> {
+        match &self.helper {
+            Some(helper) => helper.unmount(lazy),
+            None => unmount(&self.mountpoint, lazy),
+        }
+    }
+}
+
+/// Where the bytes of views may come from.
+fn readable_folders(
+    catalog: &Catalog,
+    snapshots: &Snapshots,
+    allow_devices: bool,
+) -> io::Result<Vec<OwnedFd>> {
+    let mut folders = vec![catalog.folder().open_directory(Path::new(""))?];
+    let elsewhere = snapshots.folder().into_iter();
+    for folder in elsewhere.chain(allow_devices.then_some(Path::new("/dev"))) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        folders.push(rustix::fs::open(folder, flags, Mode::empty())?);
+    }
+    Ok(folders)
+}
+
+/// Mounts, and finds out whether the kernel lets this process pass files through.
+fn connect(
     fs: FileSystem,
     source: &Path,
     mountpoint: &Path,
     options: &Options,
-    events: Sender<Event>,
-) -> Result<(), MountError> {
+) -> Result<(Session<Fuse>, bool), MountError> {
     let mut config = Config::default();
     config.mount_options = options.mount_options(source);
     config.acl = options.access.into();
@@ -97,35 +164,36 @@ fn mount(
     let passthrough = fuse.passthrough();
     let session = Session::new(fuse, mountpoint, &config)
         .map_err(|error| MountError::Mount(mountpoint.to_owned(), error))?;
-    if options.snapshot != Policy::Never {
-        permit_passthrough(&session, &passthrough);
-    }
+    let permitted = options.snapshot != Policy::Never && permit_passthrough(&session, &passthrough);
+    Ok((session, permitted))
+}
+
+fn start(session: Session<Fuse>, events: Sender<Event>) -> io::Result<()> {
     thread::Builder::new()
         .name("session".into())
         .spawn(move || {
             // Nobody listens any more where the process is about to end.
             let _ = events.send(Event::Ended(session.run()));
-        })
-        .map_err(MountError::Setup)?;
+        })?;
     Ok(())
 }
 
 /// The kernel agrees to passthrough at INIT whoever asks, and refuses the files of those who lack
 /// CAP_SYS_ADMIN later: so it is tried.
-fn permit_passthrough(session: &Session<Fuse>, passthrough: &Passthrough) {
+fn permit_passthrough(session: &Session<Fuse>, passthrough: &Passthrough) -> bool {
     let probe = rustix::fs::memfd_create("vhdfs-probe", MemfdFlags::CLOEXEC)
         .map_err(io::Error::from)
         .and_then(|file| sys::probe_passthrough(session, &file));
-    match probe {
+    match &probe {
         Ok(()) => passthrough.permit(),
         Err(error) => {
             info!("snapshots are read by the daemon: the kernel passes no file through: {error}")
         }
     }
+    probe.is_ok()
 }
 
-fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+fn watch_signals(mut signals: Signals, events: Sender<Event>) -> io::Result<()> {
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -136,16 +204,22 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-/// Looks at the mount as any other process would: through the kernel, answered by the session.
+/// Asks for the attributes of the mount as any other process would: through the kernel, answered by
+/// the session. The sandbox permits no more.
 fn wait_until_it_answers(mountpoint: &Path) -> io::Result<()> {
-    mountpoint.read_dir().map(drop)
+    mountpoint.metadata().map(drop)
 }
 
-fn wait_for_the_end(mountpoint: &Path, happened: &Receiver<Event>) -> Result<(), MountError> {
+fn wait_for_the_end(mount: &Mount, happened: &Receiver<Event>) -> Result<(), MountError> {
     match happened.recv() {
-        Ok(Event::Ended(result)) => result.map_err(MountError::Serve),
+        Ok(Event::Ended(Ok(()))) => Ok(()),
+        Ok(Event::Ended(Err(error))) => {
+            // Nobody answers any more: better no mount than one that hangs.
+            let _ = mount.unmount(true);
+            Err(MountError::Serve(error))
+        }
         Ok(Event::Signal) => {
-            end_by_signal(mountpoint, happened);
+            end_by_signal(mount, happened);
             Ok(())
         }
         Err(_) => Ok(()),
@@ -154,9 +228,10 @@ fn wait_for_the_end(mountpoint: &Path, happened: &Receiver<Event>) -> Result<(),
 
 /// Unmounts; where files are open, detaches the mount and serves them a little longer. A second
 /// signal ends that at once.
-fn end_by_signal(mountpoint: &Path, happened: &Receiver<Event>) {
+fn end_by_signal(mount: &Mount, happened: &Receiver<Event>) {
+    let mountpoint = &mount.mountpoint;
     let mut patience = ORDERLY_END;
-    match unmount(mountpoint, false) {
+    match mount.unmount(false) {
         Ok(()) => {}
         Err(UnmountError::Busy(_)) => {
             warn!(
@@ -165,7 +240,7 @@ fn end_by_signal(mountpoint: &Path, happened: &Receiver<Event>) {
                 GRACE.as_secs()
             );
             patience = GRACE;
-            if let Err(error) = unmount(mountpoint, true) {
+            if let Err(error) = mount.unmount(true) {
                 warn!("{error}");
             }
         }
