@@ -58,8 +58,12 @@ pub fn serve(
         .map_err(|error| MountError::Source(source.to_owned(), error))?;
     let mountpoint = check_mountpoint(mountpoint, &catalog)?;
     options.check_permissions()?;
-    let snapshots = Snapshots::new(options.snapshot, options.snapshot_folder.as_deref())
-        .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
+    let snapshots = Snapshots::new(
+        options.snapshot,
+        options.snapshot_folder.as_deref(),
+        catalog.folder().path(),
+    )
+    .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
     let fs = FileSystem::new(catalog, ownership, snapshots).map_err(|error| {
         MountError::Source(
             source.to_owned(),
