@@ -67,7 +67,7 @@ impl Options {
             mounted: false,
         };
         let mut command = mount.command("mount");
-        command.args(self.arguments);
+        command.args(engine(&self.arguments)).args(self.arguments);
         if self.foreground {
             command.arg("-f");
         }
@@ -266,6 +266,17 @@ impl Drop for Mount {
             }
         }
     }
+}
+
+/// The engine that the whole run of tests is to use, where the test does not choose one.
+fn engine(arguments: &[OsString]) -> Option<OsString> {
+    let chosen = arguments
+        .iter()
+        .any(|argument| argument.as_bytes().starts_with(b"--snapshot"));
+    let policy = std::env::var_os("VHDFS_TEST_SNAPSHOT").filter(|_| !chosen)?;
+    let mut option = OsString::from("--snapshot=");
+    option.push(policy);
+    Some(option)
 }
 
 /// Whether the very folder is a mount point; asks the kernel's table, not the file system, which
