@@ -106,7 +106,7 @@ impl Filesystem for Fuse {
         });
     }
 
-    fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if flags.0 & libc::O_ACCMODE != libc::O_RDONLY {
             reply.error(Errno::EROFS);
             return;
@@ -116,7 +116,8 @@ impl Filesystem for Fuse {
         if self.direct_io {
             mode = FopenFlags::FOPEN_DIRECT_IO;
         }
-        self.serve("open", move |fs| match fs.open(inode.0) {
+        let pid = request.pid();
+        self.serve("open", move |fs| match fs.open(inode.0, pid) {
             Ok(handle) => reply.opened(FileHandle(handle), mode),
             Err(error) => reply.error(errno(&error)),
         });
