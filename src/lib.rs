@@ -20,5 +20,6 @@ pub mod range;
 pub mod select;
 pub mod session;
 pub mod source;
+pub mod sys;
 pub mod view;
 pub mod workers;

@@ -27,10 +27,8 @@ pub struct MountEntry {
 /// Where `/proc` cannot be read.
 pub fn find(mountpoint: &Path) -> io::Result<Option<MountEntry>> {
     let table = std::fs::read("/proc/self/mountinfo")?;
-    let entries = table.split(|&byte| byte == b'\n').filter_map(parse);
-    Ok(entries
-        .filter(|entry| entry.mountpoint == mountpoint)
-        .last())
+    let mut entries = table.rsplit(|&byte| byte == b'\n').filter_map(parse);
+    Ok(entries.find(|entry| entry.mountpoint == mountpoint))
 }
 
 /// The absolute path of a mount point, without asking what is mounted there.

@@ -203,6 +203,11 @@ impl SourceFile {
         &self.opened
     }
 
+    /// Whether it is a block device.
+    pub fn is_device(&self) -> bool {
+        self.opened.kind == Kind::BlockDevice
+    }
+
     /// The file's name for messages.
     pub fn path(&self) -> &Path {
         &self.path

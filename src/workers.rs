@@ -40,6 +40,11 @@ impl Workers {
             return;
         }
         drop(occupied);
+        self.run_elsewhere(request);
+    }
+
+    /// Hands on `request`, which may take long.
+    pub fn run_elsewhere(&self, request: impl FnOnce() + Send + 'static) {
         blocking::unblock(request).detach();
     }
 }
@@ -61,7 +66,7 @@ mod tests {
         let loops: Vec<_> = (0..2)
             .map(|_| {
                 let (workers, wait) = (workers.clone(), wait.clone());
-                thread::spawn(move || workers.run(move || drop(wait.lock().unwrap().recv())))
+                thread::spawn(move || workers.run(move || wait.lock().unwrap().recv().unwrap()))
             })
             .collect();
         while workers.busy.load(Ordering::Acquire) < 2 {
@@ -69,7 +74,7 @@ mod tests {
         }
         for _ in 0..5 {
             let wait = wait.clone();
-            workers.run(move || drop(wait.lock().unwrap().recv()));
+            workers.run(move || wait.lock().unwrap().recv().unwrap());
         }
         let here = thread::current().id();
         workers.run(move || done.send(thread::current().id()).unwrap());

@@ -200,6 +200,19 @@ impl Catalog {
         Ok(source)
     }
 
+    /// Opens the folder that holds the bytes of an image.
+    ///
+    /// # Errors
+    ///
+    /// The file system's own.
+    pub fn open_folder_of(&self, image: &Image) -> io::Result<OwnedFd> {
+        let folder = match &image.location {
+            Location::Linked(path) => path.parent().unwrap_or(Path::new("")),
+            _ => &image.directory.real,
+        };
+        self.folder.open_directory(folder)
+    }
+
     /// Finds out what the entry `name` of an open folder is.
     fn examine(
         &self,

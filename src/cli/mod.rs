@@ -4,7 +4,7 @@ mod mount_options;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use mount_options::{OptionError, kernel_options};
 
@@ -95,6 +95,12 @@ pub struct MountArgs {
     /// Permission bits of the folders, octal
     #[arg(long, value_name = "MODE", value_parser = octal_mode)]
     pub dir_mode: Option<u32>,
+    /// When opened views become point-in-time snapshots
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub snapshot: Snapshot,
+    /// Make snapshots in this folder, which must be on the file system of the images
+    #[arg(long, value_name = "DIR")]
+    pub snapshot_dir: Option<PathBuf>,
     /// Read past the kernel's page cache: faster for readers of large blocks
     #[arg(long)]
     pub direct_io: bool,
@@ -110,6 +116,18 @@ pub struct MountArgs {
     /// The options above by name, and those of mount(8)
     #[arg(short = 'o', value_name = "NAME[=VALUE],…")]
     pub options: Vec<String>,
+}
+
+/// When opened views become snapshots.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Snapshot {
+    /// Where the file system can clone, and cloning is cheap and harmless
+    #[default]
+    Auto,
+    /// Always; opening fails where it cannot be
+    Always,
+    /// Never
+    Never,
 }
 
 /// Arguments of `vhdfs umount`.

@@ -12,7 +12,7 @@ use super::Failure;
 use super::print::ignore_closed;
 use crate::catalog::{self, Catalog, Found};
 use crate::cli::CatArgs;
-use crate::image::OpenImage;
+use crate::image::{OpenImage, Snapshots};
 
 /// Why an image cannot be written out.
 #[derive(Debug, Error)]
@@ -79,7 +79,9 @@ fn open(path: &Path) -> Result<OpenImage, CatError> {
         .and_then(|root| catalog.list(&root))
         .map_err(failed)?;
     match listing.entry(&catalog, 0).map_err(no_view)? {
-        (_, Found::Image(image)) => OpenImage::open(&catalog, &image).map_err(failed),
+        (_, Found::Image(image)) => {
+            OpenImage::open(&catalog, &image, &Snapshots::default()).map_err(failed)
+        }
         (_, Found::Directory(..)) => Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
     }
 }

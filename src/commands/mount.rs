@@ -12,8 +12,9 @@ use log::LevelFilter;
 use thiserror::Error;
 
 use super::{Failure, catalog_options};
-use crate::cli::{MountArgs, kernel_options};
+use crate::cli::{MountArgs, Snapshot, kernel_options};
 use crate::fs::Ownership;
+use crate::image::Policy;
 use crate::session::{self, Access};
 
 /// Tells the daemon that it is one. Its standard output is a pipe to the command that waits.
@@ -58,6 +59,12 @@ fn serve(args: &MountArgs, ready: impl FnOnce() -> io::Result<()>) -> Result<(),
         },
         auto_unmount: args.auto_unmount,
         direct_io: args.direct_io,
+        snapshot: match args.snapshot {
+            Snapshot::Auto => Policy::Auto,
+            Snapshot::Always => Policy::Always,
+            Snapshot::Never => Policy::Never,
+        },
+        snapshot_folder: args.snapshot_dir.clone(),
         threads: args.threads.into(),
         kernel: kernel_options(&args.options),
     };

@@ -12,6 +12,11 @@ use log::{debug, info, warn};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::image::Engine;
+
+/// Seconds from which on it is worth a line that a view was open that the kernel served, and of
+/// which nothing else is known.
+const LONG: f64 = 1.0;
 
 /// Everything that happens in a mount.
 #[derive(Debug)]
@@ -33,7 +38,8 @@ struct OpenViews {
 struct Counters {
     source: PathBuf,
     size: u64,
-    engine: &'static str,
+    engine: Engine,
+    passed_through: AtomicBool,
     reader: Reader,
     began: Instant,
     reads: AtomicU64,
@@ -114,13 +120,14 @@ impl Activity {
         self: &Arc<Self>,
         source: &Path,
         size: u64,
-        engine: &'static str,
+        engine: Engine,
         pid: u32,
     ) -> OpenView {
         let counters = Arc::new(Counters {
             source: source.to_owned(),
             size,
             engine,
+            passed_through: AtomicBool::new(false),
             reader: Reader::of(pid),
             began: Instant::now(),
             reads: AtomicU64::new(0),
@@ -128,9 +135,10 @@ impl Activity {
             errors: AtomicU64::new(0),
         });
         debug!(
-            "{}: opened by {}, served by {engine}",
+            "{}: opened by {}: {}",
             source.display(),
-            counters.reader
+            counters.reader,
+            counters.engine()
         );
         let mut open = lock(&self.open);
         let number = open.next;
@@ -186,6 +194,11 @@ impl OpenView {
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// From now on the kernel serves this open without asking.
+    pub fn passed_through(&self) {
+        self.counters.passed_through.store(true, Ordering::Relaxed);
+    }
+
     /// A read failed.
     pub fn failed(&self) {
         self.counters.errors.fetch_add(1, Ordering::Relaxed);
@@ -203,12 +216,20 @@ impl Drop for OpenView {
 }
 
 impl Counters {
+    fn engine(&self) -> &'static str {
+        match self.engine {
+            _ if self.passed_through.load(Ordering::Relaxed) => "passthrough",
+            Engine::Direct => "direct",
+            Engine::Snapshot => "snapshot",
+        }
+    }
+
     fn state(&self, number: u64) -> ViewState {
         ViewState {
             number,
             source: self.source.to_string_lossy().into_owned(),
             view_size: self.size,
-            engine: self.engine.to_owned(),
+            engine: self.engine().to_owned(),
             reader: self.reader.clone(),
             seconds_open: self.began.elapsed().as_secs(),
             reads: self.reads.load(Ordering::Relaxed),
@@ -229,10 +250,17 @@ impl Counters {
             self.bytes.load(Ordering::Relaxed),
             self.errors.load(Ordering::Relaxed),
         );
+        let seconds = self.began.elapsed().as_secs_f64();
+        if self.passed_through.load(Ordering::Relaxed) && seconds >= LONG {
+            info!(
+                "{}: closed by {} after {seconds:.1} s, served by the kernel",
+                self.source.display(),
+                self.reader
+            );
+        }
         if bytes == 0 && errors == 0 {
             return;
         }
-        let seconds = self.began.elapsed().as_secs_f64();
         let rate = (bytes as f64 / seconds.max(0.001)) as u64;
         let failed = match errors {
             0 => String::new(),
@@ -281,8 +309,8 @@ mod tests {
     fn what_was_read_is_summed_open_and_closed() {
         let activity = Arc::new(Activity::default());
         let me = std::process::id();
-        let one = activity.opened(Path::new("a.raw"), 100, "direct", me);
-        let two = activity.opened(Path::new("b.raw"), 200, "snapshot", 0);
+        let one = activity.opened(Path::new("a.raw"), 100, Engine::Direct, me);
+        let two = activity.opened(Path::new("b.raw"), 200, Engine::Snapshot, 0);
         one.delivered(60);
         one.delivered(40);
         one.failed();
@@ -293,6 +321,8 @@ mod tests {
         assert_eq!((views[0].reader.pid, views[0].errors), (me, 1));
         assert!(!views[0].reader.name.is_empty());
         assert_eq!((views[1].number, views[1].engine.as_str()), (1, "snapshot"));
+        two.passed_through();
+        assert_eq!(activity.views()[1].engine, "passthrough");
         let while_open = activity.totals();
         drop(one);
         assert_eq!(activity.views().len(), 1);

@@ -14,7 +14,7 @@ use sharded_slab::Slab;
 
 use crate::catalog::{Catalog, Directory, Found, Image, Listing, Skip};
 use crate::footer::{FOOTER_SIZE, SECTOR_SIZE};
-use crate::image::OpenImage;
+use crate::image::{OpenImage, Snapshots};
 use crate::range::ByteRange;
 use crate::source::{Metadata, Timestamp};
 use crate::view::Filled;
@@ -92,17 +92,21 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// Presents what `catalog` finds.
+    /// Presents what `catalog` finds, opened as `snapshots` has it.
     ///
     /// # Errors
     ///
     /// Where the source folder cannot be looked at.
-    pub fn new(catalog: Catalog, ownership: Ownership) -> Result<Self, Error> {
+    pub fn new(
+        catalog: Catalog,
+        ownership: Ownership,
+        snapshots: Snapshots,
+    ) -> Result<Self, Error> {
         Ok(Self {
             inodes: Inodes::new(catalog.root()?),
             catalog,
             ownership,
-            images: OpenImages::default(),
+            images: OpenImages::new(snapshots),
             listings: Slab::new(),
         })
     }
@@ -160,6 +164,18 @@ impl FileSystem {
         match self.node(inode)? {
             Node::Image(image) => self.images.open(&self.catalog, inode, &image, pid),
             Node::Directory(_) => Err(Error::IsADirectory),
+        }
+    }
+
+    /// The view behind a handle of [`FileSystem::open`].
+    pub fn image(&self, handle: u64) -> Option<Arc<OpenImage>> {
+        Some(self.images.get(handle)?.image.clone())
+    }
+
+    /// From now on the kernel serves this handle of [`FileSystem::open`] without asking.
+    pub fn passed_through(&self, handle: u64) {
+        if let Some(handle) = self.images.get(handle) {
+            handle.activity.passed_through();
         }
     }
 

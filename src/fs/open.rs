@@ -8,11 +8,12 @@ use sharded_slab::Slab;
 use super::Error;
 use super::activity::{Activity, OpenView};
 use crate::catalog::{Catalog, Image};
-use crate::image::OpenImage;
+use crate::image::{OpenImage, Snapshots};
 
 /// The views that are open, by inode and by handle.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OpenImages {
+    snapshots: Snapshots,
     by_inode: Mutex<HashMap<u64, Shared>>,
     // Looked up by every read without a lock.
     by_handle: Slab<Arc<Handle>>,
@@ -35,6 +36,16 @@ struct Shared {
 }
 
 impl OpenImages {
+    /// Nothing is open yet.
+    pub(super) fn new(snapshots: Snapshots) -> Self {
+        Self {
+            snapshots,
+            by_inode: Mutex::default(),
+            by_handle: Slab::new(),
+            activity: Arc::default(),
+        }
+    }
+
     /// Opens the inode's view for the process `pid`, or joins those who have it open; answers a
     /// handle.
     pub(super) fn open(
@@ -45,10 +56,10 @@ impl OpenImages {
         pid: u32,
     ) -> Result<u64, Error> {
         let place = self.join(inode);
-        let opened = shared_or_new(&place, || OpenImage::open(catalog, image));
+        let opened = shared_or_new(&place, || OpenImage::open(catalog, image, &self.snapshots));
         let handle = opened.and_then(|opened| {
-            let path = image.shown_path();
-            let activity = self.activity.opened(&path, opened.size(), "direct", pid);
+            let (path, engine) = (image.shown_path(), opened.engine());
+            let activity = self.activity.opened(&path, opened.size(), engine, pid);
             let handle = self.by_handle.insert(Arc::new(Handle {
                 inode,
                 image: opened,

@@ -11,6 +11,9 @@ pub enum MountError {
     /// The source cannot be used.
     #[error("{}: cannot open the source: {}{}", .0.display(), .1, source_remedy(.1))]
     Source(PathBuf, #[source] io::Error),
+    /// The folder for snapshots cannot be used.
+    #[error("--snapshot-dir: {0}; name a writable folder on the file system of the images")]
+    SnapshotFolder(String),
     /// There is no mount point.
     #[error("{}: the mount point does not exist; create it with `mkdir`", .0.display())]
     MountpointMissing(PathBuf),

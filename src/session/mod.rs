@@ -13,13 +13,16 @@ use std::time::Duration;
 
 use fuser::{Config, Session};
 use log::{info, warn};
+use rustix::fs::MemfdFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::catalog::{self, Catalog};
 use crate::fs::{FileSystem, Ownership};
-use crate::fuse::Fuse;
+use crate::fuse::{Fuse, Passthrough};
+use crate::image::{Policy, Snapshots};
 use crate::mounts;
+use crate::sys;
 
 pub use error::MountError;
 pub use options::{Access, Options};
@@ -55,7 +58,9 @@ pub fn serve(
         .map_err(|error| MountError::Source(source.to_owned(), error))?;
     let mountpoint = check_mountpoint(mountpoint, &catalog)?;
     options.check_permissions()?;
-    let fs = FileSystem::new(catalog, ownership).map_err(|error| {
+    let snapshots = Snapshots::new(options.snapshot, options.snapshot_folder.as_deref())
+        .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
+    let fs = FileSystem::new(catalog, ownership, snapshots).map_err(|error| {
         MountError::Source(
             source.to_owned(),
             io::Error::from_raw_os_error(error.errno()),
@@ -89,8 +94,12 @@ fn mount(
     config.acl = options.access.into();
     config.n_threads = Some(options.threads);
     let fuse = Fuse::new(Arc::new(fs), options.threads, options.direct_io);
+    let passthrough = fuse.passthrough();
     let session = Session::new(fuse, mountpoint, &config)
         .map_err(|error| MountError::Mount(mountpoint.to_owned(), error))?;
+    if options.snapshot != Policy::Never {
+        permit_passthrough(&session, &passthrough);
+    }
     thread::Builder::new()
         .name("session".into())
         .spawn(move || {
@@ -99,6 +108,20 @@ fn mount(
         })
         .map_err(MountError::Setup)?;
     Ok(())
+}
+
+/// The kernel agrees to passthrough at INIT whoever asks, and refuses the files of those who lack
+/// CAP_SYS_ADMIN later: so it is tried.
+fn permit_passthrough(session: &Session<Fuse>, passthrough: &Passthrough) {
+    let probe = rustix::fs::memfd_create("vhdfs-probe", MemfdFlags::CLOEXEC)
+        .map_err(io::Error::from)
+        .and_then(|file| sys::probe_passthrough(session, &file));
+    match probe {
+        Ok(()) => passthrough.permit(),
+        Err(error) => {
+            info!("snapshots are read by the daemon: the kernel passes no file through: {error}")
+        }
+    }
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {

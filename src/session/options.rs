@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use fuser::{MountOption, SessionACL};
 
 use super::MountError;
+use crate::image::Policy;
 
 const DEVICE: &str = "/dev/fuse";
 const CONFIGURATION: &str = "/etc/fuse.conf";
@@ -34,6 +35,10 @@ pub struct Options {
     pub auto_unmount: bool,
     /// Whether reads bypass the kernel's page cache.
     pub direct_io: bool,
+    /// When views become snapshots.
+    pub snapshot: Policy,
+    /// Where snapshots are made; beside their sources by default.
+    pub snapshot_folder: Option<PathBuf>,
     /// Number of threads that receive requests, at least 2.
     pub threads: usize,
     /// Options of the kernel, such as `noexec`.

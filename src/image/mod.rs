@@ -1,6 +1,9 @@
 //! One opened view: exact bytes of one version of a source, or an error.
 
+mod snapshot;
+
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::warn;
@@ -10,10 +13,22 @@ use crate::catalog::{Catalog, Image};
 use crate::source::{Freshness, SourceFile};
 use crate::view::{Filled, View};
 
+pub use snapshot::{Policy, SnapshotError, Snapshots};
+
+/// Where the bytes of an opened view come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Engine {
+    /// The source itself, checked for changes at every read.
+    Direct,
+    /// A clone of the source, which nothing changes.
+    Snapshot,
+}
+
 /// An opened view, shared by all who have it open.
 #[derive(Debug)]
 pub struct OpenImage {
     view: View<SourceFile>,
+    engine: Engine,
     stale: AtomicBool,
 }
 
@@ -22,20 +37,41 @@ impl OpenImage {
     ///
     /// # Errors
     ///
-    /// `ESTALE` where the source is another version by now; the file system's own.
-    pub fn open(catalog: &Catalog, image: &Image) -> io::Result<Self> {
+    /// `ESTALE` where the source is another version by now; the file system's own; where
+    /// `snapshots` demands a snapshot, why there is none.
+    pub fn open(catalog: &Catalog, image: &Image, snapshots: &Snapshots) -> io::Result<Self> {
         let source = catalog.open_source(image)?;
         let layout = image.layout().map_err(io::Error::other)?;
+        let clone = snapshots.take(&source, &layout, || catalog.open_folder_of(image));
+        let clone = clone.map_err(|error| {
+            if !matches!(error, SnapshotError::Changed) {
+                warn!(
+                    "{}: cannot be opened: no snapshot: {error}",
+                    source.path().display()
+                );
+            }
+            io::Error::from(error.errno())
+        })?;
+        let (source, engine) = match clone {
+            // The clone has the body at the same offsets, so the same layout fits.
+            Some(clone) => (SourceFile::new(clone, source.path())?, Engine::Snapshot),
+            None => (source, Engine::Direct),
+        };
         Ok(Self {
             view: View::new(layout, source),
+            engine,
             stale: AtomicBool::new(false),
         })
     }
 
-    /// The bytes of the view, without the promise that they are all of one version: call
-    /// [`OpenImage::check`] after using them.
-    pub fn view(&self) -> &View<SourceFile> {
-        &self.view
+    /// Where the bytes come from.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// A file that holds the whole view, which the kernel may serve by itself.
+    pub fn whole_file(&self) -> Option<BorrowedFd<'_>> {
+        (self.engine == Engine::Snapshot).then(|| self.view.source().as_fd())
     }
 
     /// Size of the view in bytes.
@@ -77,6 +113,9 @@ impl OpenImage {
     ///
     /// `ESTALE` then, and for good.
     pub fn check(&self) -> io::Result<()> {
+        if self.engine == Engine::Snapshot {
+            return Ok(());
+        }
         let stale = self.stale.load(Ordering::Acquire);
         if !stale && self.view.source().check()? == Freshness::Current {
             return Ok(());

@@ -1,5 +1,7 @@
 //! The only place that speaks FUSE: decodes requests, calls [`FileSystem`], encodes replies.
 
+mod passthrough;
+
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
@@ -17,6 +19,8 @@ use log::{debug, error};
 use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Taken};
 use crate::source::Timestamp;
 use crate::workers::Workers;
+
+pub use passthrough::Passthrough;
 
 /// How long the kernel may answer look-ups and attributes from its own memory: a change of the
 /// source folder is seen within this time.
@@ -42,6 +46,7 @@ thread_local! {
 pub struct Fuse {
     fs: Arc<FileSystem>,
     workers: Workers,
+    passthrough: Arc<Passthrough>,
     direct_io: bool,
 }
 
@@ -51,18 +56,21 @@ impl Fuse {
         Self {
             fs,
             workers: Workers::new(event_loops),
+            passthrough: Arc::default(),
             direct_io,
         }
     }
 
-    /// Runs a request. Where it panics, the reply it owns is dropped, which answers EIO.
+    /// Decides whether the kernel may serve files by itself, once that is known.
+    pub fn passthrough(&self) -> Arc<Passthrough> {
+        self.passthrough.clone()
+    }
+
+    /// Runs a request on the thread that [`Workers`] chooses.
     fn serve(&self, operation: &'static str, request: impl FnOnce(&FileSystem) + Send + 'static) {
         let fs = self.fs.clone();
-        self.workers.run(move || {
-            if catch_unwind(AssertUnwindSafe(|| request(&fs))).is_err() {
-                error!("{operation}: a bug made this request fail with EIO; please report it");
-            }
-        });
+        self.workers
+            .run(move || contained(operation, || request(&fs)));
     }
 }
 
@@ -74,11 +82,14 @@ impl Filesystem for Fuse {
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_ASYNC_DIO,
             InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+            InitFlags::FUSE_PASSTHROUGH,
         ] {
             if let Err(missing) = config.add_capabilities(wanted) {
                 debug!("the kernel does not offer {missing:?}");
             }
         }
+        // Clones are on plain file systems, which is what a depth of 1 permits.
+        let _ = config.set_max_stack_depth(1);
         if let Err(largest) = config.set_max_readahead(u32::MAX) {
             // The call with the largest value that the kernel named cannot fail.
             let _ = config.set_max_readahead(largest);
@@ -116,10 +127,29 @@ impl Filesystem for Fuse {
         if self.direct_io {
             mode = FopenFlags::FOPEN_DIRECT_IO;
         }
+        let (fs, passthrough, direct_io) =
+            (self.fs.clone(), self.passthrough.clone(), self.direct_io);
         let pid = request.pid();
-        self.serve("open", move |fs| match fs.open(inode.0, pid) {
-            Ok(handle) => reply.opened(FileHandle(handle), mode),
-            Err(error) => reply.error(errno(&error)),
+        // A snapshot may take its time, and no reader shall wait for it.
+        self.workers.run_elsewhere(move || {
+            contained("open", || match fs.open(inode.0, pid) {
+                Ok(handle) => {
+                    let image = fs.image(handle).filter(|_| !direct_io);
+                    let file = image.as_ref().and_then(|image| image.whole_file());
+                    let device = &reply;
+                    let register = file.map(|file| move || device.open_backing(file));
+                    match passthrough.join(inode.0, register) {
+                        Some(backing) => {
+                            fs.passed_through(handle);
+                            // No cache of FUSE's own is in the way, so there is none to keep.
+                            let mode = FopenFlags::empty();
+                            reply.opened_passthrough(FileHandle(handle), mode, &backing)
+                        }
+                        None => reply.opened(FileHandle(handle), mode),
+                    }
+                }
+                Err(error) => reply.error(errno(&error)),
+            });
         });
     }
 
@@ -145,13 +175,14 @@ impl Filesystem for Fuse {
     fn release(
         &self,
         _: &Request,
-        _: INodeNo,
+        inode: INodeNo,
         handle: FileHandle,
         _: OpenFlags,
         _: Option<LockOwner>,
         _: bool,
         reply: ReplyEmpty,
     ) {
+        self.passthrough.leave(inode.0);
         self.fs.release(handle.0);
         reply.ok();
     }
@@ -279,6 +310,13 @@ impl Filesystem for Fuse {
 
     fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
         reply.error(Errno::ENOSYS);
+    }
+}
+
+/// Runs a request. Where it panics, the reply it owns is dropped, which answers EIO.
+fn contained(operation: &'static str, request: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(request)).is_err() {
+        error!("{operation}: a bug made this request fail with EIO; please report it");
     }
 }
 

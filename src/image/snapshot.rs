@@ -1,0 +1,238 @@
+//! Snapshots: reflink clones of sources, with no name and gone with their last user.
+//!
+//! A clone holds the whole view, so that the kernel can serve it without us, and what happens to
+//! the source afterwards does not touch it.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use log::{debug, info};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::layout::{Layout, Origin};
+use crate::range::ByteRange;
+use crate::source::{Freshness, SourceFile};
+use crate::sys;
+
+/// A clone of a file in more extents than this is not cheap: XFS takes some 50 µs for each.
+const CHEAP_EXTENTS: u32 = 200;
+
+/// A clone first writes what is in memory only. More than this takes noticeably long.
+const CHEAP_UNWRITTEN: u64 = 16 << 20;
+
+/// When a view becomes a snapshot.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Policy {
+    /// Where that is cheap, and harmless to whoever writes the source.
+    #[default]
+    Auto,
+    /// Always; a view that cannot is not opened.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Why there is no snapshot of a source.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// The source changed while it was cloned.
+    #[error("it changed at the same moment")]
+    Changed,
+    /// Somebody is writing it, and a clone would fragment it for good.
+    #[error("it is open for writing")]
+    Written,
+    /// It cannot be told whether somebody is writing it.
+    #[error("it cannot be told whether it is being written: {0}")]
+    Unknown(#[source] io::Error),
+    /// Cloning it would take long.
+    #[error("it is kept in {0} extents")]
+    Fragmented(u32),
+    /// Cloning it would take long.
+    #[error("{0} bytes of it are not yet on disk")]
+    Unwritten(u64),
+    /// Only regular files can be cloned.
+    #[error("it is a block device")]
+    Device,
+    /// No unnamed file can be made beside it, or where the user said.
+    #[error("no unnamed file can be made in {}: {}", .0.display(), .1)]
+    Folder(PathBuf, #[source] io::Error),
+    /// The file system cannot clone.
+    #[error("its file system cannot clone it: {0}")]
+    Clone(#[source] io::Error),
+    /// The clone could not be finished.
+    #[error("its clone cannot be finished: {0}")]
+    Finish(#[source] io::Error),
+}
+
+impl SnapshotError {
+    /// The errno for a caller who must have a snapshot.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Changed => Errno::STALE,
+            Self::Unknown(error)
+            | Self::Folder(_, error)
+            | Self::Clone(error)
+            | Self::Finish(error) => Errno::from_io_error(error).unwrap_or(Errno::IO),
+            _ => Errno::OPNOTSUPP,
+        }
+    }
+
+    /// Whether all files of the file system share the reason.
+    fn concerns_all(&self) -> bool {
+        matches!(self, Self::Folder(..) | Self::Clone(_))
+    }
+}
+
+/// Makes snapshots, as the user wants them.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    policy: Policy,
+    folder: Option<(OwnedFd, PathBuf)>,
+    /// Devices whose file systems were found unable: not tried again, and told to the log once.
+    unable: Mutex<HashSet<u64>>,
+}
+
+impl Snapshots {
+    /// Makes snapshots by `policy`, beside the sources or in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// Where no unnamed file can be made in `folder`.
+    pub fn new(policy: Policy, folder: Option<&Path>) -> Result<Self, SnapshotError> {
+        let folder = folder.map(|path| {
+            let failed = |error: Errno| SnapshotError::Folder(path.to_owned(), error.into());
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+            unnamed_file(folder.as_fd()).map_err(failed)?;
+            Ok((folder, path.to_owned()))
+        });
+        Ok(Self {
+            policy,
+            folder: folder.transpose()?,
+            unable: Mutex::default(),
+        })
+    }
+
+    /// When views become snapshots.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The folder that the user chose for snapshots.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(|(_, path)| path.as_path())
+    }
+
+    /// A snapshot of the view that `layout` makes of `source`, whose folder is `beside`; nothing
+    /// where the policy is content without.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy demands one and it cannot be had, or the source has changed.
+    pub fn take(
+        &self,
+        source: &SourceFile,
+        layout: &Layout,
+        beside: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<Option<OwnedFd>, SnapshotError> {
+        let device = source.metadata().version.device;
+        let taken = match self.policy {
+            Policy::Never => return Ok(None),
+            Policy::Auto if self.unable().contains(&device) => return Ok(None),
+            Policy::Auto => {
+                check_cheap(source).and_then(|()| self.clone_view(source, layout, beside))
+            }
+            Policy::Always => self.clone_view(source, layout, beside),
+        };
+        match taken {
+            Ok(clone) => Ok(Some(clone)),
+            Err(error @ SnapshotError::Changed) => Err(error),
+            Err(error) if self.policy == Policy::Always => Err(error),
+            Err(error) => {
+                let path = source.path().display();
+                if error.concerns_all() && self.unable().insert(device) {
+                    info!("{path}: read directly, as all on its file system: {error}");
+                } else {
+                    debug!("{path}: read directly: {error}");
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn clone_view(
+        &self,
+        source: &SourceFile,
+        layout: &Layout,
+        beside: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<OwnedFd, SnapshotError> {
+        if source.is_device() {
+            return Err(SnapshotError::Device);
+        }
+        let clone = match &self.folder {
+            Some((folder, path)) => unnamed_file(folder.as_fd())
+                .map_err(|error| SnapshotError::Folder(path.clone(), error.into()))?,
+            None => {
+                let path = || source.path().parent().unwrap_or(Path::new("")).to_owned();
+                let folder = beside().map_err(|error| SnapshotError::Folder(path(), error))?;
+                unnamed_file(folder.as_fd())
+                    .map_err(|error| SnapshotError::Folder(path(), error.into()))?
+            }
+        };
+        rustix::fs::ioctl_ficlone(&clone, source)
+            .map_err(|error| SnapshotError::Clone(error.into()))?;
+        // The clone is of one moment; this tells that it was before any change.
+        if source.check().map_err(SnapshotError::Finish)? == Freshness::Changed {
+            return Err(SnapshotError::Changed);
+        }
+        complete(&clone.into(), layout).map_err(SnapshotError::Finish)
+    }
+
+    fn unable(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+        self.unable
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Grows the clone to the size of the view and writes what the layout synthesizes.
+fn complete(clone: &std::fs::File, layout: &Layout) -> io::Result<OwnedFd> {
+    clone.set_len(layout.view_size())?;
+    for piece in layout.pieces(ByteRange::new(0, layout.view_size())) {
+        if let Origin::Bytes(bytes) = piece.origin {
+            clone.write_all_at(bytes, piece.range.start())?;
+        }
+    }
+    Ok(clone.as_fd().try_clone_to_owned()?)
+}
+
+/// Whether a clone takes no noticeable time and does no harm.
+fn check_cheap(source: &SourceFile) -> Result<(), SnapshotError> {
+    if source.is_device() {
+        return Err(SnapshotError::Device);
+    }
+    match sys::extent_count(source) {
+        Ok(count) if count > CHEAP_EXTENTS => return Err(SnapshotError::Fragmented(count)),
+        Ok(_) => {}
+        Err(error) => return Err(SnapshotError::Clone(error)),
+    }
+    if sys::has_writers(source).map_err(SnapshotError::Unknown)? {
+        return Err(SnapshotError::Written);
+    }
+    match sys::unwritten_bytes(source) {
+        Ok(count) if count > CHEAP_UNWRITTEN => Err(SnapshotError::Unwritten(count)),
+        // An old kernel does not tell; a clone that waits for the disk is still right.
+        _ => Ok(()),
+    }
+}
+
+fn unnamed_file(folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)
+}

@@ -1,0 +1,21 @@
+//! What the tests share: real tools, real mounts, images to mount, and proof that sources stay
+//! untouched.
+
+// Every test file is a crate of its own and uses another part of this.
+#![allow(dead_code, unused_imports)]
+
+pub(crate) mod azurite;
+pub(crate) mod images;
+pub(crate) mod mount;
+pub(crate) mod oracle;
+pub(crate) mod process;
+pub(crate) mod snapshot;
+pub(crate) mod user;
+
+pub(crate) use azurite::Azurite;
+pub(crate) use images::{MIB, Rng, random_bytes, random_image, set_mtime, sparse_image};
+pub(crate) use mount::{Mount, Options};
+pub(crate) use oracle::oracle_verify;
+pub(crate) use process::{Lab, run, run_ok, stdout_of, tool, vhdfs};
+pub(crate) use snapshot::{Snapshot, snapshot_of};
+pub(crate) use user::User;
