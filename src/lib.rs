@@ -14,6 +14,7 @@ pub mod geometry;
 pub mod gpt;
 pub mod image;
 pub mod layout;
+pub mod logging;
 pub mod mounts;
 pub mod names;
 pub mod range;

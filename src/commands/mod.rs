@@ -1,10 +1,14 @@
 //! The commands: small programs over the library, each ending in an exit status.
 
 mod cat;
+mod daemon;
+mod generate;
 mod inspect;
 mod list;
 mod mount;
 mod print;
+mod status;
+mod table;
 mod umount;
 
 use std::error::Error;
@@ -13,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, HelperArgs};
 use crate::select::Selection;
 use crate::{catalog, cli};
 
@@ -51,10 +55,18 @@ impl<E: Error> From<E> for Failure {
 /// Runs the program with these arguments, the first of which is its own name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     // Help goes to standard output with status 0, wrong arguments to standard error with 2.
+    let arguments = match arguments.first() {
+        Some(name) if cli::is_helper(name) => HelperArgs::try_parse_from(&arguments)
+            .unwrap_or_else(|error| error.exit())
+            .into_mount(),
+        _ => arguments,
+    };
     let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Mount(args) => mount::run(*args, arguments),
         Command::Umount(args) => umount::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::List(args) => list::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Cat(args) => cat::run(&args),

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::Failure;
 
+/// Prints `text`, with its colours only on a terminal, and where `NO_COLOR` is not set.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = anstream::stdout().lock();
     ignore_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 

@@ -264,7 +264,7 @@ impl Counters {
         let rate = (bytes as f64 / seconds.max(0.001)) as u64;
         let failed = match errors {
             0 => String::new(),
-            errors => format!("; {errors} reads failed"),
+            errors => format!("; failed reads: {errors}"),
         };
         info!(
             "{}: closed by {} after {} of {} in {seconds:.1} s ({}/s){failed}",

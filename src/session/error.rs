@@ -69,10 +69,14 @@ pub enum MountError {
     Serve(#[source] io::Error),
 }
 
-fn source_remedy(error: &io::Error) -> &'static str {
+/// What to do where a source cannot be read for this reason, behind the reason.
+pub fn source_remedy(error: &io::Error) -> &'static str {
     match error.kind() {
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            "; raise the limit of open files with `ulimit -n`"
+        }
         io::ErrorKind::NotFound => "; name a folder of images, or one image",
-        io::ErrorKind::PermissionDenied => "; mount as a user who may read it",
+        io::ErrorKind::PermissionDenied => "; run as a user who may read it",
         _ => "",
     }
 }
