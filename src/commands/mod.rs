@@ -6,6 +6,7 @@ mod generate;
 mod inspect;
 mod list;
 mod mount;
+mod output;
 mod print;
 mod status;
 mod table;

@@ -10,6 +10,8 @@ use log::warn;
 use rustix::io::Errno;
 
 use crate::catalog::{Catalog, Image};
+use crate::layout::Origin;
+use crate::range::ByteRange;
 use crate::source::{Freshness, SourceFile};
 use crate::view::{Filled, View};
 
@@ -72,6 +74,19 @@ impl OpenImage {
     /// A file that holds the whole view, which the kernel may serve by itself.
     pub fn whole_file(&self) -> Option<BorrowedFd<'_>> {
         (self.engine == Engine::Snapshot).then(|| self.view.source().as_fd())
+    }
+
+    /// The file that holds the source's bytes, at the offsets that they have in the view.
+    pub fn body(&self) -> BorrowedFd<'_> {
+        self.view.source().as_fd()
+    }
+
+    /// The bytes from `offset` on that [`OpenImage::body`] holds; empty where others stand there.
+    pub fn body_at(&self, offset: u64) -> ByteRange {
+        let rest = ByteRange::new(offset, self.size());
+        let piece = self.view.layout().pieces(rest).next();
+        let piece = piece.filter(|piece| piece.origin == Origin::Source);
+        piece.map_or(ByteRange::new(offset, offset), |piece| piece.range)
     }
 
     /// Size of the view in bytes.
