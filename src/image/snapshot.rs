@@ -4,6 +4,7 @@
 //! the source afterwards does not touch it.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -191,7 +192,9 @@ impl Snapshots {
         if source.check().map_err(SnapshotError::Finish)? == Freshness::Changed {
             return Err(SnapshotError::Changed);
         }
-        complete(&clone.into(), layout).map_err(SnapshotError::Finish)
+        let clone = File::from(clone);
+        complete(&clone, layout).map_err(SnapshotError::Finish)?;
+        Ok(clone.into())
     }
 
     fn unable(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
@@ -202,14 +205,14 @@ impl Snapshots {
 }
 
 /// Grows the clone to the size of the view and writes what the layout synthesizes.
-fn complete(clone: &std::fs::File, layout: &Layout) -> io::Result<OwnedFd> {
+fn complete(clone: &File, layout: &Layout) -> io::Result<()> {
     clone.set_len(layout.view_size())?;
     for piece in layout.pieces(ByteRange::new(0, layout.view_size())) {
         if let Origin::Bytes(bytes) = piece.origin {
             clone.write_all_at(bytes, piece.range.start())?;
         }
     }
-    Ok(clone.as_fd().try_clone_to_owned()?)
+    Ok(())
 }
 
 /// Whether a clone takes no noticeable time and does no harm.
