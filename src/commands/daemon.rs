@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
 use thiserror::Error;
 
 use super::Failure;
+use crate::advice;
 
 /// Tells the daemon that it is one: the process id of the command that started it and waits at the
 /// other end of its standard output. Whoever inherits it further has another parent.
@@ -23,7 +24,7 @@ const READY: &[u8] = b"ready\n";
 /// What keeps the daemon from starting.
 #[derive(Debug, Error)]
 enum StartError {
-    #[error("cannot start the daemon: {0}; `-f` mounts without one")]
+    #[error("cannot start the daemon: {}{}", .0, advice::on_resources(.0))]
     Spawn(#[source] io::Error),
     #[error("the daemon ended before the mount answered; `-f` shows what happens")]
     Ended,

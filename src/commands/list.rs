@@ -11,10 +11,10 @@ use thiserror::Error;
 use super::print::{print, print_json};
 use super::table::{Style, Table};
 use super::{Failure, catalog_options};
+use crate::advice;
 use crate::catalog::{Catalog, Directory, Found, Image, Skip};
 use crate::cli::ListArgs;
 use crate::format::Format;
-use crate::session::source_remedy;
 
 /// Headings of the table of images.
 const COLUMNS: [&str; 7] = [
@@ -29,7 +29,7 @@ const COLUMNS: [&str; 7] = [
 
 /// Why a source cannot be listed.
 #[derive(Debug, Error)]
-#[error("{}: cannot be listed: {}{}", .0.display(), .1, source_remedy(.1))]
+#[error("{}: cannot be listed: {}{}", .0.display(), .1, advice::on_reading(.1))]
 struct ListError(PathBuf, #[source] io::Error);
 
 /// What a mount of the source would show; sizes in bytes, names that are not UTF-8 with

@@ -90,7 +90,7 @@ fn catalog_options(
 ) -> Result<catalog::Options, Failure> {
     Ok(catalog::Options {
         selection: Selection::new(args.all, &args.include, &args.exclude)
-            .map_err(Failure::usage)?,
+            .map_err(|error| Failure::usage(format!("{error}; patterns are those of the shell")))?,
         allow_devices: args.allow_devices,
         log_skipped,
     })

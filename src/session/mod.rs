@@ -27,7 +27,7 @@ use crate::image::{Policy, Snapshots};
 use crate::logging::Messages;
 use crate::sys;
 
-pub use error::{MountError, source_remedy};
+pub use error::MountError;
 use events::Event;
 pub use options::{Access, Options};
 use status::Reporter;

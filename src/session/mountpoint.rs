@@ -45,10 +45,11 @@ pub(super) fn check(mountpoint: &Path, catalog: &Catalog) -> Result<PathBuf, Mou
 
 /// A daemon that was killed leaves a mount of which every use fails: detaches it where it is ours.
 fn remove_stale_mount(mountpoint: &Path) -> Result<(), MountError> {
-    let stale = mountpoint
+    // Attributes may be remembered for a moment; statvfs always asks the daemon.
+    let asked = mountpoint
         .metadata()
-        .is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN));
-    if !stale {
+        .and_then(|_| Ok(rustix::fs::statvfs(mountpoint)?));
+    if !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN)) {
         return Ok(());
     }
     let absolute = mounts::absolute(mountpoint)

@@ -53,7 +53,7 @@ pub enum StatusError {
     #[error("{}: another user mounted it; ask as that user, or as root", .0.display())]
     Denied(PathBuf),
     /// Its daemon was killed, or has no socket.
-    #[error("{}: its daemon does not answer: {}; where it is gone, unmount with `vhdfs umount`", .0.display(), .1)]
+    #[error("{}: its daemon does not answer: {}; where it is gone, remove its mount with `vhdfs umount --lazy`", .0.display(), .1)]
     Silent(PathBuf, #[source] io::Error),
 }
 
