@@ -1,11 +1,13 @@
 //! The command line: what users type, and nothing of what it does.
 
+mod helper;
 mod mount_options;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use helper::{HELPER_NAME, HelperArgs, is_helper};
 pub use mount_options::{OptionError, kernel_options};
 
 /// Show raw disk images as Azure-ready fixed VHDs, without converting or copying them.
@@ -33,12 +35,17 @@ pub enum Command {
     /// End a mount
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
+    /// Tell what a running mount is doing
+    Status(StatusArgs),
     /// Tell what would appear in a mount, what would not, and why
     List(ListArgs),
     /// Show the layout of a raw image, or the footer of a VHD
     Inspect(InspectArgs),
     /// Write the VHD of an image to standard output, for hosts without FUSE
     Cat(CatArgs),
+    /// Write man pages and completions for packages
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// Which files are images.
@@ -113,8 +120,14 @@ pub struct MountArgs {
     /// Log more; twice for every request
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Ignore options of `-o` that are unknown
+    #[arg(long, hide = true)]
+    pub sloppy: bool,
+    /// Check the arguments, and mount nothing
+    #[arg(long, hide = true)]
+    pub fake: bool,
     /// The options above by name, and those of mount(8)
-    #[arg(short = 'o', value_name = "NAME[=VALUE],…")]
+    #[arg(short = 'o', long, value_name = "NAME[=VALUE],…")]
     pub options: Vec<String>,
 }
 
@@ -139,6 +152,24 @@ pub struct UmountArgs {
     pub lazy: bool,
     /// Where it is mounted
     pub mountpoint: PathBuf,
+}
+
+/// Arguments of `vhdfs status`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  vhdfs status /mnt/vhd")]
+pub struct StatusArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Where it is mounted
+    pub mountpoint: PathBuf,
+}
+
+/// Arguments of `vhdfs generate`.
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// Folder for `man1`, `man8` and `completions`; made where it is missing
+    pub folder: PathBuf,
 }
 
 /// Arguments of `vhdfs list`.

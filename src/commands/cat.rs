@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::Failure;
 use super::output::Output;
 use super::print::ignore_closed;
+use crate::advice;
 use crate::catalog::{self, Catalog, Found};
 use crate::cli::CatArgs;
 use crate::image::{Engine, OpenImage, Snapshots};
@@ -18,9 +19,9 @@ use crate::view::Filled;
 /// Why an image cannot be written out.
 #[derive(Debug, Error)]
 enum CatError {
-    #[error("standard output is a terminal; redirect it to a file or a pipe")]
+    #[error("standard output is a terminal, and a VHD is no text; redirect it to a file or a pipe")]
     Terminal,
-    #[error("{}: cannot be read: {}", .0.display(), .1)]
+    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice::on_reading(.1))]
     Read(PathBuf, #[source] io::Error),
     #[error("{}: has no view: {}", .0.display(), .1)]
     NoView(PathBuf, #[source] catalog::Skip),
@@ -107,7 +108,10 @@ fn write_data(image: &OpenImage, range: ByteRange, output: &mut Output) -> Resul
 
 fn open(path: &Path) -> Result<OpenImage, CatError> {
     let failed = |error| CatError::Read(path.to_owned(), error);
-    let no_view = |skip| CatError::NoView(path.to_owned(), skip);
+    let no_view = |skip| match skip {
+        catalog::Skip::Unreadable(error) => failed(error),
+        skip => CatError::NoView(path.to_owned(), skip),
+    };
     if path.is_dir() {
         return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
     }

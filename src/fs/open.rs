@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use sharded_slab::Slab;
 
 use super::Error;
+use super::activity::{Activity, OpenView};
 use crate::catalog::{Catalog, Image};
 use crate::image::{OpenImage, Snapshots};
 
@@ -15,13 +16,16 @@ pub(super) struct OpenImages {
     snapshots: Snapshots,
     by_inode: Mutex<HashMap<u64, Shared>>,
     // Looked up by every read without a lock.
-    by_handle: Slab<Handle>,
+    by_handle: Slab<Arc<Handle>>,
+    activity: Arc<Activity>,
 }
 
+/// One open of a view.
 #[derive(Debug)]
-struct Handle {
+pub(super) struct Handle {
     inode: u64,
-    image: Arc<OpenImage>,
+    pub(super) image: Arc<OpenImage>,
+    pub(super) activity: OpenView,
 }
 
 /// A view that is open or being opened, and for how many.
@@ -38,27 +42,47 @@ impl OpenImages {
             snapshots,
             by_inode: Mutex::default(),
             by_handle: Slab::new(),
+            activity: Arc::default(),
         }
     }
 
-    /// Opens the inode's view, or joins those who have it open; answers a handle.
-    pub(super) fn open(&self, catalog: &Catalog, inode: u64, image: &Image) -> Result<u64, Error> {
+    /// Opens the inode's view for the process `pid`, or joins those who have it open; answers a
+    /// handle.
+    pub(super) fn open(
+        &self,
+        catalog: &Catalog,
+        inode: u64,
+        image: &Image,
+        pid: u32,
+    ) -> Result<u64, Error> {
         let place = self.join(inode);
         let opened = shared_or_new(&place, || OpenImage::open(catalog, image, &self.snapshots));
-        let handle = opened.and_then(|image| {
-            let handle = self.by_handle.insert(Handle { inode, image });
+        let handle = opened.and_then(|opened| {
+            let (path, engine) = (image.shown_path(), opened.engine());
+            let activity = self.activity.opened(&path, opened.size(), engine, pid);
+            let handle = self.by_handle.insert(Arc::new(Handle {
+                inode,
+                image: opened,
+                activity,
+            }));
             handle.ok_or(Error::TooManyOpen)
         });
-        if handle.is_err() {
+        if let Err(error) = &handle {
+            self.activity.refused(error);
             self.leave(inode);
         }
         handle.map(|handle| handle as u64)
     }
 
+    /// What is open and was read.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
     /// The view that a handle stands for.
-    pub(super) fn get(&self, handle: u64) -> Option<Arc<OpenImage>> {
+    pub(super) fn get(&self, handle: u64) -> Option<Arc<Handle>> {
         let handle = self.by_handle.get(handle as usize)?;
-        Some(handle.image.clone())
+        Some(handle.clone())
     }
 
     /// Closes a handle; the last one of an inode closes the view.

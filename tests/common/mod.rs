@@ -10,6 +10,7 @@ pub(crate) mod images;
 pub(crate) mod mount;
 pub(crate) mod oracle;
 pub(crate) mod process;
+pub(crate) mod root;
 pub(crate) mod snapshot;
 pub(crate) mod user;
 
