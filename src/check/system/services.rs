@@ -67,6 +67,7 @@ impl System {
         for name in names {
             for unit in [format!("{name}.service"), format!("{name}.socket")] {
                 if self.is_masked(&unit)? {
+                    has_unit = true;
                     continue;
                 }
                 for folder in UNIT_FOLDERS {
