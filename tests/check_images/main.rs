@@ -6,6 +6,7 @@
 mod base;
 mod containers;
 mod disks;
+mod hostile;
 mod relocation;
 mod system;
 mod tools;
