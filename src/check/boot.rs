@@ -7,6 +7,7 @@ use super::esp::{self, Esp};
 use super::partitions::{Layout, Partition, Role, Scheme};
 use super::report::Generation;
 use super::rules;
+use super::unread::Unread;
 use crate::disk::Disk;
 use crate::gpt::{MBR_SIZE, Mbr};
 
@@ -72,7 +73,7 @@ fn judge_efi(layout: &Layout, context: &mut Context<'_>) {
         return;
     }
     let found: Vec<_> = partitions.iter().map(|esp| read(esp, context)).collect();
-    let has_loader = |esp: &Result<Esp, String>| esp.as_ref().is_ok_and(|esp| esp.has_fallback);
+    let has_loader = |esp: &Result<Esp, Unread>| esp.as_ref().is_ok_and(|esp| esp.has_fallback);
     if found.iter().any(has_loader) {
         return;
     }
@@ -96,9 +97,9 @@ fn judge_efi(layout: &Layout, context: &mut Context<'_>) {
     }
 }
 
-fn read(partition: &Partition, context: &Context<'_>) -> Result<Esp, String> {
+fn read(partition: &Partition, context: &Context<'_>) -> Result<Esp, Unread> {
     if partition.content != Content::Fat {
-        return Err(format!("it holds {}, not FAT", partition.content.name()));
+        return Err(Unread::NotFat(partition.content.name()));
     }
     Esp::read(partition.window(context))
 }

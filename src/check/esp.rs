@@ -1,10 +1,11 @@
 //! The EFI system partition: which boot loaders are in it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
 
 use fatfs::{FileSystem, FsOptions};
 
 use super::metered::{Cursor, Window};
+use super::unread::{Unread, contained};
 
 /// Where firmware without boot entries of its own looks for a loader (UEFI Specification 2.10,
 /// section 3.5.1.1), on the two architectures that Azure has.
@@ -27,31 +28,27 @@ impl Esp {
     ///
     /// # Errors
     ///
-    /// A text that says why it cannot be read. The parser is another project's and not made for
-    /// hostile bytes, so a panic in it is one of the reasons.
-    pub(super) fn read(window: Window) -> Result<Self, String> {
-        let read = AssertUnwindSafe(|| Self::read_inner(window));
-        catch_unwind(read).unwrap_or_else(|_| Err("its structure is damaged".to_owned()))
+    /// Why the file system cannot be read.
+    pub(super) fn read(window: Window) -> Result<Self, Unread> {
+        contained(|| Ok(Self::read_inner(window)?))
     }
 
-    fn read_inner(window: Window) -> Result<Self, String> {
-        let text = |error: std::io::Error| error.to_string();
+    fn read_inner(window: Window) -> io::Result<Self> {
         let options = FsOptions::new().update_accessed_date(false);
-        let files = FileSystem::new(Cursor::new(window), options).map_err(text)?;
+        let files = FileSystem::new(Cursor::new(window), options)?;
         let root = files.root_dir();
         let mut has_fallback = false;
         for path in FALLBACK_PATHS {
-            let loader = root.open_file(path.trim_start_matches('/'));
-            has_fallback |= match loader {
+            has_fallback |= match root.open_file(path.trim_start_matches('/')) {
                 Ok(_) => true,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-                Err(error) => return Err(text(error)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(error),
             };
         }
         let mut vendors = Vec::new();
         if let Ok(folder) = root.open_dir("EFI") {
             for entry in folder.iter().take(MAX_ENTRIES) {
-                let name = entry.map_err(text)?.file_name();
+                let name = entry?.file_name();
                 if !name.starts_with('.') {
                     vendors.push(name);
                 }

@@ -18,6 +18,7 @@ mod report;
 mod rules;
 mod size;
 mod system;
+mod unread;
 
 use std::io;
 use std::rc::Rc;

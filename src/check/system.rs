@@ -2,19 +2,21 @@
 
 mod agent;
 mod cmdline;
+mod drivers;
 mod kernel;
 mod loader;
 mod remains;
 mod services;
 mod tree;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use thiserror::Error;
 
 use super::content::Content;
 use super::context::Context;
 use super::partitions::{Layout, Partition};
 use super::rules;
-use tree::{Tree, Unread};
+use super::unread::{Unread, contained};
+use tree::Tree;
 
 /// The file systems of a Linux system.
 pub(super) struct System {
@@ -47,77 +49,97 @@ pub(super) fn judge(layout: &Layout, context: &mut Context<'_>) {
                 judge_topic(&system, name, *topic, context);
             }
         }
-        Err(reason) => context.find(&rules::ROOT_UNKNOWN, reason),
+        Err(reason) => context.find(&rules::ROOT_UNKNOWN, reason.to_string()),
     }
 }
 
 /// Runs a topic; where the file system cannot be read, that is its finding.
 fn judge_topic(system: &System, name: &str, topic: Topic, context: &mut Context<'_>) {
-    // The parser is another project's; a panic in it is as good as an error.
-    let run = AssertUnwindSafe(|| topic(system, context));
-    let reason = match catch_unwind(run) {
-        Ok(Ok(())) => return,
-        Ok(Err(Unread(reason))) => reason,
-        Err(_) => "its structure is damaged".to_owned(),
-    };
-    context.find(
-        &rules::ROOT_UNREADABLE,
-        format!("the file system could not be read for the topic \"{name}\": {reason}"),
-    );
+    if let Err(reason) = contained(|| topic(system, context)) {
+        context.find(
+            &rules::ROOT_UNREADABLE,
+            format!("the file system could not be read for the topic \"{name}\": {reason}"),
+        );
+    }
+}
+
+/// Why there is no root file system to look into.
+#[derive(Debug, Error)]
+enum NoRoot {
+    /// No partition looks like one, and all could be looked into.
+    #[error("no Linux root file system was found")]
+    NotFound,
+    /// It may be in one of these.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Obstacles(Vec<Obstacle>),
+    /// It was found and is not complete.
+    #[error("its `/usr` is on a file system that was not found")]
+    NoUsr,
+    /// It was found and cannot be read.
+    #[error("it could not be read: {0}")]
+    Unread(#[from] Unread),
+}
+
+/// Why a partition could not be looked into; the number is 0 for a whole disk.
+#[derive(Debug, Error)]
+enum Obstacle {
+    /// What is in it is not looked into.
+    #[error("{place} holds {1}, which is not looked into", place = place(*.0))]
+    Content(u32, &'static str),
+    /// Its file system cannot be read.
+    #[error("{place} could not be read: {1}", place = place(*.0))]
+    Unread(u32, Unread),
+}
+
+fn place(partition: u32) -> String {
+    match partition {
+        0 => "the disk".to_owned(),
+        number => format!("partition {number}"),
+    }
 }
 
 /// Finds the root file system, and that of `/boot` where it has its own.
-fn find(layout: &Layout, context: &Context<'_>) -> Result<System, String> {
-    let mut reasons = Vec::new();
+fn find(layout: &Layout, context: &Context<'_>) -> Result<System, NoRoot> {
+    let mut obstacles = Vec::new();
     let (mut root, mut boot) = (None, None);
     for partition in &layout.partitions {
         match classify(partition, context) {
             Ok(Some((tree, Use::Root))) => root = root.or(Some(tree)),
             Ok(Some((tree, Use::Boot))) => boot = boot.or(Some(tree)),
             Ok(None) => {}
-            Err(reason) => reasons.push(reason),
+            Err(obstacle) => obstacles.push(obstacle),
         }
     }
-    let Some(root) = root else {
-        return Err(match reasons.is_empty() {
-            true => "no Linux root file system was found".to_owned(),
-            false => reasons.join("; "),
-        });
-    };
-    match root.exists("/usr/lib") {
-        Ok(true) => Ok(System { root, boot }),
-        Ok(false) => Err("its `/usr` is on a file system that was not found".to_owned()),
-        Err(Unread(reason)) => Err(reason),
+    match root {
+        Some(root) if root.exists("/usr/lib")? => Ok(System { root, boot }),
+        Some(_) => Err(NoRoot::NoUsr),
+        None if obstacles.is_empty() => Err(NoRoot::NotFound),
+        None => Err(NoRoot::Obstacles(obstacles)),
     }
 }
 
+/// What a file system is used for.
 enum Use {
     Root,
     Boot,
 }
 
-/// What the file system in a partition is used for; an error where that cannot be told.
-fn classify(partition: &Partition, context: &Context<'_>) -> Result<Option<(Tree, Use)>, String> {
-    let name = match partition.number {
-        0 => "the disk".to_owned(),
-        number => format!("partition {number}"),
-    };
-    if partition.content.may_hide_root() {
-        let content = partition.content.name();
-        return Err(format!("{name} holds {content}, which is not looked into"));
+/// The file system in a partition and what it is used for, where it is of use here.
+fn classify(partition: &Partition, context: &Context<'_>) -> Result<Option<(Tree, Use)>, Obstacle> {
+    let (number, content) = (partition.number, partition.content);
+    if content.may_hide_root() {
+        return Err(Obstacle::Content(number, content.name()));
     }
-    if partition.content != Content::Ext {
+    if content != Content::Ext {
         return Ok(None);
     }
     let window = partition.window(context);
-    let classify = AssertUnwindSafe(|| {
+    let classified = contained(|| {
         let tree = Tree::open(window)?;
         let usage = usage(&tree)?;
         Ok(usage.map(|usage| (tree, usage)))
     });
-    catch_unwind(classify)
-        .unwrap_or_else(|_| Err(Unread("its structure is damaged".to_owned())))
-        .map_err(|Unread(reason)| format!("{name} could not be read: {reason}"))
+    classified.map_err(|reason| Obstacle::Unread(number, reason))
 }
 
 fn usage(tree: &Tree) -> Result<Option<Use>, Unread> {

@@ -2,8 +2,8 @@
 
 use super::super::context::Context;
 use super::super::rules;
+use super::super::unread::Unread;
 use super::System;
-use super::tree::Unread;
 
 const WAAGENT: [&str; 3] = [
     "/usr/sbin/waagent",

@@ -8,9 +8,10 @@ use byteorder::{ByteOrder, LittleEndian};
 use super::super::context::Context;
 use super::super::initrd;
 use super::super::rules::{self, Rule};
+use super::super::unread::Unread;
+use super::drivers::{self, Driver, Drivers};
 use super::loader::{Entry, Menu};
-use super::tree::Unread;
-use super::{System, agent, cmdline};
+use super::{System, cmdline};
 
 /// Configurations of boot loaders, the first that exists counts.
 const GRUB_CONFIGS: [&str; 4] = [
@@ -63,7 +64,7 @@ pub(super) fn judge(system: &System, context: &mut Context<'_>) -> Result<(), Un
         return Ok(());
     }
     judge_hyper_v(system, &entry, &drivers, context)?;
-    judge_file_systems(system, &drivers, context)
+    drivers::judge_file_systems(system, &drivers, context)
 }
 
 fn default_entry(system: &System) -> Result<Option<Entry>, Unread> {
@@ -167,66 +168,6 @@ fn judge_version(release: &str, cmdline: &str, context: &mut Context<'_>) {
     }
 }
 
-/// Where a kernel has a driver.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Driver {
-    BuiltIn,
-    Module,
-    Missing,
-}
-
-/// The drivers of a kernel.
-struct Drivers {
-    built_in: BTreeSet<String>,
-    modules: BTreeSet<String>,
-    config: String,
-}
-
-impl Drivers {
-    fn read(system: &System, release: &str) -> Result<Self, Unread> {
-        let folder = format!("/lib/modules/{release}");
-        let names = |file: &str| {
-            let text = system
-                .text(&format!("{folder}/{file}"))?
-                .unwrap_or_default();
-            let paths = text.lines().filter_map(|line| line.split(':').next());
-            Ok::<_, Unread>(paths.filter_map(initrd::module_name).collect())
-        };
-        let mut config = String::new();
-        for path in [
-            format!("/boot/config-{release}"),
-            format!("{folder}/config"),
-        ] {
-            if config.is_empty() {
-                config = system.text(&path)?.unwrap_or_default();
-            }
-        }
-        Ok(Self {
-            built_in: names("modules.builtin")?,
-            modules: names("modules.dep")?,
-            config,
-        })
-    }
-
-    fn are_unknown(&self) -> bool {
-        self.built_in.is_empty() && self.modules.is_empty() && self.config.is_empty()
-    }
-
-    /// Where the driver with this module name and one of these configuration symbols is.
-    fn find(&self, module: &str, symbols: &[&str]) -> Driver {
-        let is_set = |symbol: &&str| {
-            let line = format!("CONFIG_{symbol}=y");
-            self.config.lines().any(|found| found == line)
-        };
-        match () {
-            () if self.built_in.contains(module) => Driver::BuiltIn,
-            () if self.modules.contains(module) => Driver::Module,
-            () if symbols.iter().any(is_set) => Driver::BuiltIn,
-            () => Driver::Missing,
-        }
-    }
-}
-
 fn judge_hyper_v(
     system: &System,
     entry: &Entry,
@@ -248,7 +189,7 @@ fn judge_hyper_v(
     let mut missing: BTreeSet<&str> = needed.iter().map(|(_, module)| *module).collect();
     let mut is_readable = true;
     for path in &entry.initrds {
-        if let Err(reason) = strike_out(system, path, &mut missing, context)? {
+        if let Err(reason) = strike_out(system, path, &mut missing, context) {
             is_readable = false;
             if !missing.is_empty() {
                 context.find(
@@ -275,29 +216,24 @@ fn judge_hyper_v(
     Ok(())
 }
 
-/// Removes the modules that an initial RAM disk holds from those that are missing. The inner
-/// error says why it could not be read to the end.
+/// Removes the modules that an initial RAM disk holds from those that are missing.
 fn strike_out(
     system: &System,
     path: &str,
     missing: &mut BTreeSet<&str>,
     context: &mut Context<'_>,
-) -> Result<Result<(), String>, Unread> {
+) -> Result<(), Unread> {
     context.step("initial RAM disk");
     let path = boot_path(system, path)?;
     let (tree, path) = system.locate(&path);
-    if tree.size(path)?.is_some_and(|size| size > MAX_INITRD) {
-        return Ok(Err(format!("it is larger than {MAX_INITRD} bytes")));
-    }
-    let Some(file) = tree.open_file(path)? else {
-        return Ok(Err("there is no such file".to_owned()));
-    };
+    tree.check_size(path, MAX_INITRD)?;
+    let file = tree.open_file(path)?.ok_or(Unread::Missing)?;
     let reader = Ticking { file, context };
-    let found = initrd::visit_modules(&mut BufReader::new(reader), &mut |module| {
+    initrd::visit_modules(&mut BufReader::new(reader), &mut |module| {
         missing.remove(module);
         !missing.is_empty()
-    });
-    Ok(found.map_err(|error| error.to_string()))
+    })?;
+    Ok(())
 }
 
 /// A file that tells of progress as it is read.
@@ -310,62 +246,6 @@ impl<R: Read> Read for Ticking<'_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.context.tick();
         self.file.read(buffer)
-    }
-}
-
-fn judge_file_systems(
-    system: &System,
-    drivers: &Drivers,
-    context: &mut Context<'_>,
-) -> Result<(), Unread> {
-    let udf_is_needed = !agent::has_cloud_init_without_udf(system)?;
-    for (name, symbol, missing, blocked) in [
-        ("udf", "UDF_FS", &rules::UDF, &rules::UDF_BLOCKED),
-        ("vfat", "VFAT_FS", &rules::VFAT, &rules::VFAT_BLOCKED),
-    ] {
-        let is_needed = name != "udf" || udf_is_needed;
-        let driver = drivers.find(name, &[symbol]);
-        let block = match driver {
-            Driver::Module => blocking_file(system, name)?,
-            Driver::BuiltIn | Driver::Missing => None,
-        };
-        let reason = match block {
-            Some(ref path) => format!("`{path}` keeps `{name}` from being loaded"),
-            None if driver == Driver::Missing => format!("the kernel has no `{name}`"),
-            None => continue,
-        };
-        match (is_needed, block) {
-            (true, Some(_)) => context.find(blocked, reason),
-            (true, None) => context.find(missing, reason),
-            (false, _) => context.find(
-                &rules::UDF_CUSTOM_DATA,
-                format!("{reason}; cloud-init 21.2 or newer provisions without it, but not custom data or passwords"),
-            ),
-        }
-    }
-    Ok(())
-}
-
-/// The file that keeps a module from being loaded on demand.
-fn blocking_file(system: &System, module: &str) -> Result<Option<String>, Unread> {
-    for folder in ["/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"] {
-        for (path, text) in system.texts_in(folder, ".conf")? {
-            if text.lines().any(|line| blocks(line, module)) {
-                return Ok(Some(path));
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn blocks(line: &str, module: &str) -> bool {
-    let words: Vec<_> = line.split_whitespace().collect();
-    match words[..] {
-        ["blacklist", name, ..] => name == module,
-        ["install", name, command, ..] => {
-            name == module && matches!(command.rsplit('/').next(), Some("true" | "false"))
-        }
-        _ => false,
     }
 }
 
@@ -396,23 +276,10 @@ mod tests {
         assert_eq!(release_in(&head[..0x480]), None);
     }
 
-    #[test]
-    fn blocking_lines() {
-        assert!(blocks("blacklist udf", "udf"));
-        assert!(blocks("install udf /bin/true", "udf"));
-        assert!(blocks("  install  udf /usr/bin/false", "udf"));
-        assert!(!blocks("# blacklist udf", "udf"));
-        assert!(!blocks("blacklist udfs", "udf"));
-        assert!(!blocks(
-            "install udf /sbin/modprobe --ignore-install udf",
-            "udf"
-        ));
-    }
-
     proptest! {
         #[test]
         fn any_text_has_a_version_or_none(text: String, bytes: Vec<u8>) {
-            let _ = (Version::parse(&text), red_hat_build(&text), blocks(&text, "udf"), release_in(&bytes));
+            let _ = (Version::parse(&text), red_hat_build(&text), release_in(&bytes));
         }
     }
 }

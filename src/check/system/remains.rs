@@ -2,8 +2,8 @@
 
 use super::super::context::Context;
 use super::super::rules::{self, Rule};
+use super::super::unread::Unread;
 use super::System;
-use super::tree::Unread;
 
 /// Values of `/etc/machine-id` with which the first boot makes a new one.
 const NO_MACHINE_ID: [&str; 2] = ["", "uninitialized"];

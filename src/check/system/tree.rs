@@ -6,6 +6,7 @@ use byteorder::{ByteOrder, LittleEndian};
 use ext4_view::{Ext4, Ext4Error, File};
 
 use super::super::metered::Window;
+use super::super::unread::Unread;
 use crate::disk::Disk;
 
 /// Largest file that is read as a whole, in bytes.
@@ -14,16 +15,6 @@ const MAX_FILE: u64 = 16 << 20;
 const MAX_NAMES: usize = 4096;
 /// Most block groups, for which the parser takes memory: 128 TiB in groups of the usual size.
 const MAX_GROUPS: u64 = 1 << 20;
-
-/// Why something could not be read, in words.
-#[derive(Debug)]
-pub(super) struct Unread(pub(super) String);
-
-impl From<Ext4Error> for Unread {
-    fn from(error: Ext4Error) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// The files of a file system.
 pub(super) struct Tree {
@@ -84,17 +75,25 @@ impl Tree {
             return Ok(None);
         };
         let mut bytes = Vec::new();
-        match io::Read::read_to_end(&mut io::Read::take(file, limit), &mut bytes) {
-            Ok(_) => Ok(Some(bytes)),
-            Err(error) => Err(Unread(error.to_string())),
+        io::Read::read_to_end(&mut io::Read::take(file, limit), &mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Refuses a file larger than `limit` bytes.
+    pub(super) fn check_size(&self, path: &str, limit: u64) -> Result<(), Unread> {
+        match self.size(path)? {
+            Some(size) if size > limit => Err(Unread::FileSize {
+                path: path.to_owned(),
+                size,
+                limit,
+            }),
+            _ => Ok(()),
         }
     }
 
     /// The text of a regular file; nothing where there is none.
     pub(super) fn text(&self, path: &str) -> Result<Option<String>, Unread> {
-        if self.size(path)?.is_some_and(|size| size > MAX_FILE) {
-            return Err(Unread(format!("{path} is larger than {MAX_FILE} bytes")));
-        }
+        self.check_size(path, MAX_FILE)?;
         let bytes = self.head(path, MAX_FILE)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
@@ -134,9 +133,7 @@ fn present<T>(result: Result<T, Ext4Error>) -> Result<Option<T>, Unread> {
 /// Checks the numbers from which the parser computes how much memory it takes.
 fn check_superblock(window: &Window) -> Result<(), Unread> {
     let mut bytes = [0; 1024];
-    window
-        .read_exact_at(&mut bytes, 1024)
-        .map_err(|error| Unread(error.to_string()))?;
+    window.read_exact_at(&mut bytes, 1024)?;
     let u32_at = |at: usize| u64::from(LittleEndian::read_u32(&bytes[at..]));
     let is_64_bit = u32_at(0x60) & 0x80 != 0;
     let high = if is_64_bit { u32_at(0x150) } else { 0 };
@@ -146,13 +143,11 @@ fn check_superblock(window: &Window) -> Result<(), Unread> {
         .unwrap_or(0);
     let size = blocks.checked_mul(block_size);
     if block_size == 0 || size.is_none_or(|size| size > window.size()) {
-        return Err(Unread(
-            "the file system is larger than its partition".to_owned(),
-        ));
+        return Err(Unread::LargerThanPartition);
     }
     let groups = blocks.div_ceil(u32_at(0x20).max(1));
     if groups > MAX_GROUPS {
-        return Err(Unread(format!("the file system has {groups} block groups")));
+        return Err(Unread::BlockGroups(groups));
     }
     Ok(())
 }
