@@ -39,6 +39,9 @@ pub(super) enum Unread {
         /// The limit in bytes.
         limit: u64,
     },
+    /// All text files together are larger than what is read.
+    #[error("more than {0} bytes of text would have to be read")]
+    TextBudget(u64),
     /// A file that should be there is not.
     #[error("there is no such file")]
     Missing,

@@ -158,3 +158,44 @@ fn file_systems_without_checksums() {
 fn file_systems_with_checksums() {
     assert_bounded("metadata_csum", 521288629);
 }
+
+/// Many large files that are nothing but holes do not take memory or time.
+#[test]
+fn folders_full_of_holes() {
+    let folder = Folder::new();
+    let mut bytes = disk(&folder, "metadata_csum");
+    let root = folder.path("root");
+    for name in 0..150 {
+        let path = root.join(format!("etc/udev/rules.d/hole{name}.rules"));
+        std::fs::File::create(path)
+            .and_then(|file| file.set_len(15 << 20))
+            .unwrap();
+    }
+    let part = folder.path("holes");
+    run(
+        "mkfs.ext4",
+        &[
+            &"-q",
+            &"-d",
+            &root,
+            &part,
+            &format!("{}k", ROOT_SIZE / 1024),
+        ],
+    );
+    let part = std::fs::read(part).unwrap();
+    bytes[ROOT_START as usize..][..part.len()].copy_from_slice(&part);
+    let memory = Memory {
+        bytes: Rc::new(bytes),
+        changes: vec![],
+        read: Rc::default(),
+    };
+    let report = check::check("x.raw", Rc::new(memory), &Options::default(), &mut |_| {}).unwrap();
+    let unreadable = report.findings.iter().filter(|f| f.id == "root-unreadable");
+    let messages: Vec<_> = unreadable.map(|f| f.message.as_str()).collect();
+    let limit = "more than 268435456 bytes of text would have to be read";
+    assert!(messages[0].contains("network rules"), "{report}");
+    assert!(
+        messages.iter().all(|message| message.contains(limit)),
+        "{report}"
+    );
+}

@@ -16,6 +16,8 @@ const WAAGENT_CONF: &str = "/etc/waagent.conf";
 const CLOUD_INIT: [&str; 2] = ["/usr/bin/cloud-init", "/usr/local/bin/cloud-init"];
 /// Places of Python packages, with a folder for each version of Python in some.
 const PYTHON_FOLDERS: [&str; 3] = ["/usr/lib", "/usr/local/lib", "/usr/lib64"];
+/// Most versions of Python that are looked at in one place.
+const MAX_PYTHONS: usize = 16;
 /// First version that provisions without UDF.
 const CLOUD_INIT_WITHOUT_UDF: [u64; 2] = [21, 2];
 
@@ -135,13 +137,18 @@ fn waagent_version(system: &System) -> Result<Option<String>, Unread> {
     }
     for folder in python_packages(system)? {
         for name in system.list(&folder)? {
-            let rest = name.strip_prefix("WALinuxAgent-");
-            if let Some(version) = rest.and_then(|rest| rest.split('-').next()) {
+            if let Some(version) = version_in(&name) {
                 return Ok(Some(version.to_owned()));
             }
         }
     }
     Ok(None)
+}
+
+/// Version in the name of the agent's Python package: `WALinuxAgent-2.7.3.0-py3.11.egg-info`.
+fn version_in(name: &str) -> Option<&str> {
+    let version = name.strip_prefix("WALinuxAgent-")?.split('-').next()?;
+    Some(version.trim_end_matches(".egg").trim_end_matches(".dist"))
 }
 
 /// Version of an installed Debian package.
@@ -166,6 +173,7 @@ fn python_packages(system: &System) -> Result<Vec<String>, Unread> {
             .list(base)?
             .iter()
             .filter(|name| name.starts_with("python3"))
+            .take(MAX_PYTHONS)
         {
             for packages in ["dist-packages", "site-packages"] {
                 folders.push(format!("{base}/{python}/{packages}"));
@@ -254,6 +262,17 @@ mod tests {
             ["Ec2", "Azure"]
         );
         assert_eq!(datasource_list("#datasource_list: [ Azure ]"), None);
+    }
+
+    #[test]
+    fn versions() {
+        assert_eq!(
+            version_in("WALinuxAgent-2.7.3.0-py3.11.egg-info"),
+            Some("2.7.3.0")
+        );
+        assert_eq!(version_in("WALinuxAgent-2.9.1.1.egg-info"), Some("2.9.1.1"));
+        assert_eq!(version_in("cloudinit"), None);
+        assert_eq!(major_minor("\"22.4.2\""), Some([22, 4]));
     }
 
     #[test]

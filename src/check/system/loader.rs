@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+/// Longest command line that variables are put into, in bytes; kernels take 4,096 at most.
+const MAX_CMDLINE: usize = 64 << 10;
+
 /// What a boot loader starts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Entry {
@@ -85,7 +88,8 @@ impl Menu {
                 entry.cmdline = words.collect::<Vec<_>>().join(" ");
             }
             "initrd" | "initrd16" | "initrdefi" => {
-                entry.initrds.extend(words.map(without_device));
+                let paths = words.filter(|word| !word.starts_with('$'));
+                entry.initrds.extend(paths.map(without_device));
             }
             _ => {}
         }
@@ -102,14 +106,32 @@ impl Menu {
     /// The entry that is started without anybody's choice.
     pub(super) fn default_entry(&self) -> Option<Entry> {
         let wanted = self.default_name();
-        let named = |entry: &&Entry| entry.names.contains(&wanted);
-        let entry = match wanted.parse::<usize>() {
-            Ok(index) => self.entries.iter().find(|entry| entry.index == index),
-            Err(_) => self.entries.iter().find(named),
-        };
-        let mut entry = entry.or(self.entries.first())?.clone();
+        let mut entry = self.named(&wanted).or(self.entries.first())?.clone();
         entry.cmdline = self.expanded(&entry.cmdline);
         Some(entry)
+    }
+
+    /// The entry that a default names: by its place or a name, in a submenu as "submenu>entry".
+    fn named(&self, wanted: &str) -> Option<&Entry> {
+        let (submenu, wanted) = match wanted.rsplit_once('>') {
+            Some((submenu, wanted)) => (Some(submenu), wanted),
+            None => (None, wanted),
+        };
+        let Ok(place) = wanted.parse::<usize>() else {
+            let wanted = wanted.to_owned();
+            return self
+                .entries
+                .iter()
+                .find(|entry| entry.names.contains(&wanted));
+        };
+        match submenu {
+            None => self.entries.iter().find(|entry| entry.index == place),
+            Some(submenu) => {
+                let index: usize = submenu.parse().ok()?;
+                let mut inside = self.entries.iter().filter(|entry| entry.index == index);
+                inside.nth(place)
+            }
+        }
     }
 
     fn default_name(&self) -> String {
@@ -119,31 +141,32 @@ impl Menu {
             .filter(|name| !name.is_empty());
         let asks_saved = self.uses_bls || self.defaults.iter().any(|d| d.contains("saved_entry"));
         let fixed = self.defaults.iter().rfind(|default| !default.contains('$'));
-        let name = match saved {
-            Some(saved) if asks_saved => saved,
-            _ => match fixed {
-                Some(fixed) => fixed,
-                None => return "0".to_owned(),
-            },
-        };
-        // "submenu>entry" names an entry in a submenu.
-        name.rsplit('>').next().unwrap_or(name).to_owned()
+        match saved {
+            Some(saved) if asks_saved => saved.clone(),
+            _ => fixed.cloned().unwrap_or_else(|| "0".to_owned()),
+        }
     }
 
     /// A command line with the variables put in; unknown ones are left out.
     fn expanded(&self, cmdline: &str) -> String {
-        let value = |word: &str| match word.strip_prefix('$') {
-            None => word.to_owned(),
-            Some(name) => {
-                let name = name.trim_matches(['{', '}']);
-                self.variables.get(name).cloned().unwrap_or_default()
+        let mut expanded = String::new();
+        for word in cmdline.split_whitespace() {
+            let value = match word.strip_prefix('$') {
+                None => Some(word),
+                Some(name) => {
+                    let name = name.trim_matches(['{', '}']);
+                    self.variables.get(name).map(String::as_str)
+                }
+            };
+            let value = value.unwrap_or_default();
+            if expanded.len() + value.len() > MAX_CMDLINE {
+                break;
             }
-        };
-        cmdline
-            .split_whitespace()
-            .map(value)
-            .collect::<Vec<_>>()
-            .join(" ")
+            expanded.push_str(value);
+            expanded.push(' ');
+        }
+        expanded.truncate(expanded.trim_end().len());
+        expanded
     }
 
     /// Takes entries after the Boot Loader Specification, the newest first.
@@ -200,9 +223,12 @@ fn bls_entry(path: &str, text: &str) -> Entry {
         match key {
             "title" => entry.names.push(value.to_owned()),
             "linux" => entry.kernel = value.to_owned(),
-            "initrd" => entry
-                .initrds
-                .extend(value.split_whitespace().map(str::to_owned)),
+            "initrd" => {
+                let paths = value
+                    .split_whitespace()
+                    .filter(|path| !path.starts_with('$'));
+                entry.initrds.extend(paths.map(str::to_owned));
+            }
             "options" => {
                 entry.cmdline.push(' ');
                 entry.cmdline.push_str(value);
@@ -284,6 +310,7 @@ menuentry "Other" {
             Menu::of_grub(&text).default_entry().unwrap().kernel
         };
         assert_eq!(with_default("1"), "/boot/vmlinuz-5.10");
+        assert_eq!(with_default("1>0"), "/boot/vmlinuz-5.10");
         assert_eq!(with_default("2"), "/vmlinuz-other");
         assert_eq!(
             with_default("gnulinux-advanced>gnulinux-old"),
@@ -298,6 +325,16 @@ menuentry "Other" {
         let mut menu = Menu::of_grub(&GRUB2.replace("\"0\"", "\"${saved_entry}\""));
         menu.add_environment("# GRUB Environment Block\nsaved_entry=gnulinux-old\n####");
         assert_eq!(menu.default_entry().unwrap().kernel, "/boot/vmlinuz-5.10");
+    }
+
+    /// A small file cannot make a large command line.
+    #[test]
+    fn expansion_is_bounded() {
+        let value = "x".repeat(1000);
+        let text = format!("set a={value}\ntitle t\nkernel /k {}\n", "$a ".repeat(1000));
+        let entry = Menu::of_grub(&text).default_entry().unwrap();
+        assert!(entry.cmdline.len() <= MAX_CMDLINE + 1000);
+        assert!(entry.cmdline.starts_with(&value));
     }
 
     #[test]
@@ -334,6 +371,7 @@ menuentry "Other" {
         menu.add_bls(&files);
         let entry = menu.default_entry().unwrap();
         assert_eq!(entry.kernel, "/vmlinuz-5.14.0-70");
+        assert_eq!(entry.initrds, ["/i-5.14.0-70"]);
         assert_eq!(entry.cmdline, "root=1 ro console=ttyS0");
         menu.add_environment("saved_entry=abc-5.9.0\n");
         assert_eq!(menu.default_entry().unwrap().kernel, "/vmlinuz-5.9.0");

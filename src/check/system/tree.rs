@@ -1,5 +1,6 @@
 //! Files of an ext2, ext3 or ext4 file system, read within bounds.
 
+use std::cell::Cell;
 use std::io;
 
 use byteorder::{ByteOrder, LittleEndian};
@@ -11,6 +12,8 @@ use crate::disk::Disk;
 
 /// Largest file that is read as a whole, in bytes.
 const MAX_FILE: u64 = 16 << 20;
+/// Most bytes of text that are read from a file system; holes in files count as well.
+const TEXT_BUDGET: u64 = 256 << 20;
 /// Most names of a folder that are looked at.
 const MAX_NAMES: usize = 4096;
 /// Most block groups, for which the parser takes memory: 128 TiB in groups of the usual size.
@@ -19,6 +22,7 @@ const MAX_GROUPS: u64 = 1 << 20;
 /// The files of a file system.
 pub(super) struct Tree {
     files: Ext4,
+    text_read: Cell<u64>,
 }
 
 impl Tree {
@@ -26,7 +30,8 @@ impl Tree {
     pub(super) fn open(window: Window) -> Result<Self, Unread> {
         check_superblock(&window)?;
         let files = Ext4::load(Box::new(window))?;
-        Ok(Self { files })
+        let text_read = Cell::new(0);
+        Ok(Self { files, text_read })
     }
 
     /// Whether something is at a path, links followed.
@@ -95,6 +100,11 @@ impl Tree {
     pub(super) fn text(&self, path: &str) -> Result<Option<String>, Unread> {
         self.check_size(path, MAX_FILE)?;
         let bytes = self.head(path, MAX_FILE)?;
+        let size = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.text_read.set(self.text_read.get() + size);
+        if self.text_read.get() > TEXT_BUDGET {
+            return Err(Unread::TextBudget(TEXT_BUDGET));
+        }
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
