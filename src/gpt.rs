@@ -9,7 +9,7 @@ mod relocate;
 mod table;
 
 pub use mbr::{MBR_SIZE, Mbr, MbrEntry, TYPE_EFI_SYSTEM, TYPE_GPT_PROTECTIVE};
-pub use relocate::{Patch, RelocateError, relocate};
+pub use relocate::{RelocateError, relocate};
 pub use table::{Damage, Entry, Gpt, Header, MAX_ENTRIES_SIZE, Table};
 
 #[cfg(test)]

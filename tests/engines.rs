@@ -106,7 +106,8 @@ fn views_are_right_with_every_engine_on_every_file_system() {
 
 #[test]
 fn a_snapshot_is_untouched_by_what_happens_to_the_source() {
-    let changes: [(&str, fn(&Path)); 4] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
         ("overwritten", |path| {
             let file = File::options().write(true).open(path).unwrap();
             file.write_all_at(&[0x55; 3 << 20], 1 << 20).unwrap();
@@ -375,4 +376,71 @@ fn holes_of_a_clone_are_those_of_its_source() {
         }
         fs::set_permissions(&sparse, PermissionsExt::from_mode(0o600)).unwrap();
     }
+}
+
+#[test]
+fn relocated_tables_are_served_by_every_engine_and_by_cat() {
+    let fixture = Fixture::new("xfs");
+    let image = fixture.source().join("table.raw");
+    File::create(&image)
+        .unwrap()
+        .set_len(40 * MIB + 512)
+        .unwrap();
+    let partitions = ["-n", "1:2048:+10M", "-n", "2:0:0"];
+    run_ok(
+        std::process::Command::new(tool("sgdisk"))
+            .args(partitions)
+            .arg(&image),
+    );
+    fixture.sync();
+    let mut views = Vec::new();
+    for policy in ["--snapshot=always", "--snapshot=never"] {
+        let mount = fixture.mount(&["--gpt=relocate", policy]);
+        views.push(fs::read(mount.join("table.vhd")).unwrap());
+        // What has no GPT stays what it is.
+        oracle_verify(&fixture.image, &mount.join("disk.vhd"));
+    }
+    let cat = run_ok(common::vhdfs().args(["cat", "--gpt=relocate"]).arg(&image));
+    assert!(views.iter().all(|view| *view == cat.stdout));
+
+    let kept = run_ok(common::vhdfs().arg("cat").arg(&image)).stdout;
+    let lab = Lab::new();
+    let verdict = |bytes: &[u8]| {
+        let disk = lab.path().join("disk");
+        fs::write(&disk, &bytes[..bytes.len() - 512]).unwrap();
+        common::stdout_of(
+            std::process::Command::new(tool("sgdisk"))
+                .arg("-v")
+                .arg(&disk),
+        )
+    };
+    assert!(verdict(&kept).contains("doesn't reside\nat the end of the disk"));
+    assert!(verdict(&views[0]).contains("No problems found"));
+}
+
+#[test]
+fn a_table_that_cannot_be_relocated_is_refused_with_the_reason() {
+    let fixture = Fixture::new("ext4");
+    let image = fixture.source().join("table.raw");
+    File::create(&image)
+        .unwrap()
+        .set_len(40 * MIB + 512)
+        .unwrap();
+    run_ok(
+        std::process::Command::new(tool("sgdisk"))
+            .args(["-n", "1:0:0"])
+            .arg(&image),
+    );
+    // The primary header.
+    let file = File::options().write(true).open(&image).unwrap();
+    file.write_all_at(&[0xff; 8], 512 + 24).unwrap();
+    drop(file);
+    let mount = fixture.mount(&["--gpt=relocate"]);
+    let error = File::open(mount.join("table.vhd")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
+    let log = mount.log();
+    assert!(
+        log.contains("table.raw: cannot be opened: its GPT cannot be relocated: "),
+        "{log}"
+    );
 }

@@ -8,16 +8,7 @@ use thiserror::Error;
 use super::mbr::MBR_SIZE;
 use super::table::{Damage, Gpt, Table, at, header_crc};
 use crate::disk::Disk;
-
-/// Bytes that stand in a view instead of the source's.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Patch {
-    /// Where the bytes stand, a multiple of the table's sector size.
-    pub offset: u64,
-    /// The bytes, whole sectors; at most a little more than
-    /// [`MAX_ENTRIES_SIZE`](super::MAX_ENTRIES_SIZE).
-    pub bytes: Vec<u8>,
-}
+use crate::layout::Patch;
 
 /// Why the backup of a GPT cannot be put at the end of the virtual disk.
 #[derive(Debug, Error)]
@@ -51,7 +42,7 @@ pub enum RelocateError {
 
 /// What makes the GPT of `source` one of a disk of `virtual_size` bytes.
 ///
-/// The patches are sorted, do not overlap, and lie inside of `0 .. virtual_size`, also beyond
+/// The patches are whole sectors, sorted, do not overlap, and lie inside of `0 .. virtual_size`, also beyond
 /// the end of the source. There are none where nothing needs to change: no GPT, or a valid
 /// backup that already is at the end. They hold the protective boot record, the primary header
 /// (alternate and last usable sector, checksum), and the backup; nothing else changes.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::table::{at, header_crc};
 use super::*;
 use crate::disk::Disk;
+use crate::layout::Patch;
 
 const MIB: u64 = 1 << 20;
 

@@ -23,7 +23,7 @@ use rustix::fs::MemfdFlags;
 use crate::catalog::{self, Catalog};
 use crate::fs::{FileSystem, Ownership};
 use crate::fuse::{Fuse, Passthrough};
-use crate::image::{Policy, Snapshots};
+use crate::image::{Opening, Policy, Snapshots};
 use crate::logging::Messages;
 use crate::sys;
 
@@ -68,7 +68,11 @@ pub fn serve(
         catalog.folder().path(),
     )
     .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
-    let fs = FileSystem::new(catalog, ownership, snapshots).map_err(|error| {
+    let opening = Opening {
+        snapshots,
+        gpt: options.gpt,
+    };
+    let fs = FileSystem::new(catalog, ownership, opening).map_err(|error| {
         MountError::Source(
             source.to_owned(),
             io::Error::from_raw_os_error(error.errno()),

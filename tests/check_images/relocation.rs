@@ -5,7 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use vhdfs::check;
-use vhdfs::gpt::{Patch, RelocateError, relocate};
+use vhdfs::gpt::{RelocateError, relocate};
+use vhdfs::layout::Patch;
 
 use super::tools::{
     self, DATA, FileDisk, Folder, Loop, MIB, assert_findings, output, run, run_with_input, text_of,
