@@ -4,6 +4,7 @@
 //! fails the test that needs it. The system images want root, as debootstrap does.
 
 mod base;
+mod broken;
 mod containers;
 mod disks;
 mod hostile;
