@@ -1,5 +1,6 @@
 //! Raw disk images of a folder, presented as Azure-ready fixed VHDs.
 
+pub mod advice;
 pub mod catalog;
 pub mod check;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod geometry;
 pub mod gpt;
 pub mod image;
 pub mod layout;
+pub mod logging;
 pub mod mounts;
 pub mod names;
 pub mod range;

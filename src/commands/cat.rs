@@ -9,18 +9,19 @@ use thiserror::Error;
 use super::Failure;
 use super::output::Output;
 use super::print::ignore_closed;
+use crate::advice;
 use crate::catalog::{self, Catalog, Found};
 use crate::cli::CatArgs;
-use crate::image::{Engine, OpenImage, Snapshots};
+use crate::image::{Engine, GptPolicy, OpenImage, Opening};
 use crate::range::ByteRange;
 use crate::view::Filled;
 
 /// Why an image cannot be written out.
 #[derive(Debug, Error)]
 enum CatError {
-    #[error("standard output is a terminal; redirect it to a file or a pipe")]
+    #[error("standard output is a terminal, and a VHD is no text; redirect it to a file or a pipe")]
     Terminal,
-    #[error("{}: cannot be read: {}", .0.display(), .1)]
+    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice::on_reading(.1))]
     Read(PathBuf, #[source] io::Error),
     #[error("{}: has no view: {}", .0.display(), .1)]
     NoView(PathBuf, #[source] catalog::Skip),
@@ -36,7 +37,7 @@ pub(super) fn run(args: &CatArgs) -> Result<(), Failure> {
     if io::stdout().is_terminal() {
         return Err(CatError::Terminal.into());
     }
-    let image = open(&args.image)?;
+    let image = open(&args.image, args.gpt.into())?;
     let mut output = Output::new(io::stdout().as_fd().try_clone_to_owned()?.into())?;
     match write_view(&image, &mut output) {
         Err(Stop::Read(error)) => {
@@ -105,12 +106,19 @@ fn write_data(image: &OpenImage, range: ByteRange, output: &mut Output) -> Resul
     Ok(())
 }
 
-fn open(path: &Path) -> Result<OpenImage, CatError> {
+fn open(path: &Path, gpt: GptPolicy) -> Result<OpenImage, CatError> {
     let failed = |error| CatError::Read(path.to_owned(), error);
-    let no_view = |skip| CatError::NoView(path.to_owned(), skip);
+    let no_view = |skip| match skip {
+        catalog::Skip::Unreadable(error) => failed(error),
+        skip => CatError::NoView(path.to_owned(), skip),
+    };
     if path.is_dir() {
         return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
     }
+    let opening = Opening {
+        gpt,
+        ..Opening::default()
+    };
     // Naming a device is asking for it.
     let options = catalog::Options {
         allow_devices: true,
@@ -122,9 +130,7 @@ fn open(path: &Path) -> Result<OpenImage, CatError> {
         .and_then(|root| catalog.list(&root))
         .map_err(failed)?;
     match listing.entry(&catalog, 0).map_err(no_view)? {
-        (_, Found::Image(image)) => {
-            OpenImage::open(&catalog, &image, &Snapshots::default()).map_err(failed)
-        }
+        (_, Found::Image(image)) => OpenImage::open(&catalog, &image, &opening).map_err(failed),
         (_, Found::Directory(..)) => Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
     }
 }

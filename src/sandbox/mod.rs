@@ -45,7 +45,7 @@ pub enum Sandbox {
 /// What the daemon goes on doing.
 #[derive(Debug, Default)]
 pub struct Needs<'a> {
-    /// Folders below which it reads.
+    /// Folders below which it reads, and learns the names of readers.
     pub readable: Vec<BorrowedFd<'a>>,
     /// Folders in which it removes files of its own.
     pub removable: Vec<BorrowedFd<'a>>,

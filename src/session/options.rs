@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fuser::{MountOption, SessionACL};
 
 use super::MountError;
-use crate::image::Policy;
+use crate::image::{GptPolicy, Policy};
 use crate::sandbox::Sandbox;
 
 const DEVICE: &str = "/dev/fuse";
@@ -40,6 +40,8 @@ pub struct Options {
     pub snapshot: Policy,
     /// Where snapshots are made; beside their sources by default.
     pub snapshot_folder: Option<PathBuf>,
+    /// What becomes of partition tables.
+    pub gpt: GptPolicy,
     /// How much of a sandbox there must be.
     pub sandbox: Sandbox,
     /// Number of threads that receive requests, at least 2.

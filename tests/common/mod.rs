@@ -5,16 +5,18 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod azurite;
+pub(crate) mod filesystem;
 pub(crate) mod images;
 pub(crate) mod inside;
 pub(crate) mod mount;
 pub(crate) mod oracle;
 pub(crate) mod process;
+pub(crate) mod root;
 pub(crate) mod snapshot;
 pub(crate) mod user;
-pub(crate) mod volume;
 
 pub(crate) use azurite::Azurite;
+pub(crate) use filesystem::FileSystem;
 pub(crate) use images::{MIB, Rng, random_bytes, random_image, set_mtime, sparse_image};
 pub(crate) use inside::Inside;
 pub(crate) use mount::{Mount, Options};
@@ -22,4 +24,3 @@ pub(crate) use oracle::oracle_verify;
 pub(crate) use process::{Lab, run, run_ok, stdout_of, tool, vhdfs};
 pub(crate) use snapshot::{Snapshot, snapshot_of};
 pub(crate) use user::User;
-pub(crate) use volume::Volume;
