@@ -4,14 +4,27 @@
 //! hangs, nobody would receive requests for the others, nor the unmount. So one of them always
 //! stays free: what would occupy the last one is handed to a pool that grows as needed.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use log::warn;
+
+/// How long a thread waits for another request before it ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// More threads than this are not started; requests wait for one of them then.
+const MAX_THREADS: usize = 512;
 
 /// Decides for each request where it runs.
 #[derive(Clone, Debug)]
 pub struct Workers {
     busy: Arc<AtomicUsize>,
     limit: usize,
+    pool: Arc<Pool>,
 }
 
 /// Marks an event loop as free again, also when its request panics.
@@ -29,11 +42,13 @@ impl Workers {
         Self {
             busy: Arc::default(),
             limit: event_loops.saturating_sub(1),
+            pool: Arc::default(),
         }
     }
 
     /// Runs `request` here, or hands it on where this is the last free event loop.
     pub fn run(&self, request: impl FnOnce() + Send + 'static) {
+        self.pool.keep_one();
         let occupied = Occupied(&self.busy);
         if self.busy.fetch_add(1, Ordering::Acquire) < self.limit {
             request();
@@ -43,9 +58,108 @@ impl Workers {
         self.run_elsewhere(request);
     }
 
-    /// Hands on `request`, which may take long.
+    /// Hands on `request`, which may take long. Where no thread can be had for it, it is dropped,
+    /// and with it the reply that it owns, which answers EIO.
     pub fn run_elsewhere(&self, request: impl FnOnce() + Send + 'static) {
-        blocking::unblock(request).detach();
+        self.pool.run(Box::new(request));
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that come with the requests and go when there are none.
+#[derive(Default)]
+struct Pool {
+    state: Mutex<State>,
+    more: Condvar,
+    first: OnceLock<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Requests that an idle thread is about to take, or that wait because of [`MAX_THREADS`].
+    queue: VecDeque<Job>,
+    idle: usize,
+    threads: usize,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Starts the one thread that stays, so that there is one whatever the system refuses later.
+    fn keep_one(self: &Arc<Self>) {
+        self.first.get_or_init(|| {
+            let _ = self.start(None);
+        });
+    }
+
+    fn run(self: &Arc<Self>, job: Job) {
+        let mut state = self.lock();
+        if state.idle > state.queue.len() || state.threads >= MAX_THREADS {
+            state.queue.push_back(job);
+            drop(state);
+            self.more.notify_one();
+            return;
+        }
+        drop(state);
+        if let Err(error) = self.start(Some(job)) {
+            warn!("a request failed with EIO, because no thread can be started: {error}");
+        }
+    }
+
+    /// Starts a thread for `job`, or one that waits for jobs and stays.
+    fn start(self: &Arc<Self>, job: Option<Job>) -> io::Result<()> {
+        let stays = job.is_none();
+        self.lock().threads += 1;
+        let pool = self.clone();
+        let started = thread::Builder::new().name("worker".into()).spawn(move || {
+            let _gone = Gone(&pool);
+            let mut job = job.or_else(|| pool.next(stays));
+            while let Some(next) = job {
+                next();
+                job = pool.next(stays);
+            }
+        });
+        if started.is_err() {
+            self.lock().threads -= 1;
+        }
+        started.map(drop)
+    }
+
+    /// Waits for a job; nothing where none comes and this thread does not stay.
+    fn next(&self, stays: bool) -> Option<Job> {
+        let mut state = self.lock();
+        state.idle += 1;
+        let job = loop {
+            if let Some(job) = state.queue.pop_front() {
+                break Some(job);
+            }
+            let waited = self.more.wait_timeout(state, IDLE);
+            let (locked, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = locked;
+            if timeout.timed_out() && state.queue.is_empty() && !stays {
+                break None;
+            }
+        };
+        state.idle -= 1;
+        job
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a thread out, also when its request panics.
+struct Gone<'a>(&'a Pool);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        self.0.lock().threads -= 1;
     }
 }
 

@@ -315,6 +315,11 @@ impl Filesystem for Fuse {
 
 /// Runs a request. Where it panics, the reply it owns is dropped, which answers EIO.
 fn contained(operation: &'static str, request: impl FnOnce()) {
+    let request = || {
+        #[cfg(test)]
+        tests::panic_if_wanted();
+        request();
+    };
     if catch_unwind(AssertUnwindSafe(request)).is_err() {
         error!("{operation}: a bug made this request fail with EIO; please report it");
     }
@@ -371,7 +376,59 @@ fn system_time(time: Timestamp) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use fuser::{Config, Session};
+
     use super::*;
+    use crate::catalog::{self, Catalog};
+    use crate::fs::Ownership;
+    use crate::image::Opening;
+
+    /// How many of the next requests are to panic.
+    static WANTED_PANICS: AtomicUsize = AtomicUsize::new(0);
+
+    pub(super) fn panic_if_wanted() {
+        let one_less = |count: usize| count.checked_sub(1);
+        let taken = WANTED_PANICS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        assert!(taken.is_err(), "wanted by the test");
+    }
+
+    /// More panics than threads: each costs one request an EIO, and the mount lives.
+    #[test]
+    fn a_panic_is_an_error_of_one_request() {
+        const THREADS: usize = 3;
+        let lab = tempfile::tempdir().unwrap();
+        let (source, mnt) = (lab.path().join("source"), lab.path().join("mnt"));
+        fs::create_dir_all(&source).unwrap();
+        fs::create_dir_all(&mnt).unwrap();
+        fs::write(source.join("disk.raw"), [7; 9000]).unwrap();
+        let catalog = Catalog::open(&source, catalog::Options::default()).unwrap();
+        let opening = Opening::default();
+        let fs = FileSystem::new(catalog, Ownership::default(), opening).unwrap();
+        let mut config = Config::default();
+        config.n_threads = Some(THREADS);
+        let fuse = Fuse::new(Arc::new(fs), THREADS, true);
+        let session = Session::new(fuse, &mnt, &config).unwrap().spawn().unwrap();
+        let view = mnt.join("disk.vhd");
+        assert_eq!(fs::read(&view).unwrap()[..9000], [7; 9000]);
+        let file = fs::File::open(&view).unwrap();
+        for _ in 0..4 * THREADS {
+            WANTED_PANICS.store(1, Ordering::SeqCst);
+            let mut bytes = [0; 100];
+            let error = std::os::unix::fs::FileExt::read_at(&file, &mut bytes, 0).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        }
+        for name in ["a", "b", "c", "d", "e"] {
+            WANTED_PANICS.store(1, Ordering::SeqCst);
+            let error = fs::metadata(mnt.join(name)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        }
+        drop(file);
+        assert_eq!(fs::read(&view).unwrap()[..9000], [7; 9000]);
+        session.umount_and_join().unwrap();
+    }
 
     #[test]
     fn times_before_1970_keep_their_nanoseconds() {

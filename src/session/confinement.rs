@@ -7,12 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use log::warn;
 use rustix::fs::{Mode, OFlags};
 
 use super::{UnmountError, unmount};
 use crate::catalog::Catalog;
 use crate::image::Snapshots;
 use crate::sandbox::{Helper, Needs, Sandbox};
+use crate::sys::FuseDevice;
 
 /// What the daemon goes on needing.
 #[derive(Debug)]
@@ -75,6 +77,7 @@ pub(super) struct Mount {
     /// Where it is.
     pub(super) mountpoint: PathBuf,
     helper: Option<Arc<Helper>>,
+    device: Option<FuseDevice>,
 }
 
 impl Mount {
@@ -87,6 +90,7 @@ impl Mount {
         Ok(Self {
             mountpoint: mountpoint.to_owned(),
             helper,
+            device: None,
         })
     }
 
@@ -95,6 +99,20 @@ impl Mount {
         match &self.helper {
             Some(helper) => snapshots.with_files_by(helper.clone()),
             None => snapshots,
+        }
+    }
+
+    /// The mount is there, and served through this device.
+    pub(super) fn is_served_by(&mut self, device: FuseDevice) {
+        self.device = Some(device);
+    }
+
+    /// Ends the connection with the kernel, whatever waits for a source that hangs.
+    pub(super) fn abandon(&self) {
+        if let Some(device) = &self.device
+            && let Err(error) = device.abandon()
+        {
+            warn!("readers may wait until all reads of sources have ended: {error}");
         }
     }
 

@@ -108,6 +108,7 @@ fn end_by_signal(mount: &Mount, happened: &Receiver<Event>) {
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 warn!("{}: gone, with files still open", mountpoint.display());
+                mount.abandon();
                 return;
             }
         }

@@ -27,7 +27,7 @@ use crate::fuse::{Fuse, Passthrough};
 use crate::image::{Opening, Policy, Snapshots};
 use crate::logging::Messages;
 use crate::sandbox;
-use crate::sys;
+use crate::sys::{self, FuseDevice};
 
 use confinement::{Confinement, Mount};
 pub use error::MountError;
@@ -74,7 +74,7 @@ pub fn serve(
     .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
     let mut confinement = Confinement::new(&catalog, &snapshots, allow_devices)
         .map_err(|error| MountError::Source(source.to_owned(), error))?;
-    let mount = Mount::prepare(&mountpoint, options.sandbox).map_err(MountError::Setup)?;
+    let mut mount = Mount::prepare(&mountpoint, options.sandbox).map_err(MountError::Setup)?;
     let opening = Opening {
         snapshots: mount.make_files_for(snapshots),
         gpt: options.gpt,
@@ -95,6 +95,7 @@ pub fn serve(
     // Before mounting: a signal that comes between must not leave the mount behind.
     let signals = events::catch_signals().map_err(MountError::Setup)?;
     let session = connect(fs, source, &mountpoint, options, &mut confinement)?;
+    mount.is_served_by(FuseDevice::of(&session));
     let socket = reporter.bind();
     confinement.will_remove(socket.as_ref().map(StatusSocket::path));
     // No thread has been started yet: each inherits the sandbox from the one that starts it.
