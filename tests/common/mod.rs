@@ -10,6 +10,7 @@ pub(crate) mod mount;
 pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod snapshot;
+pub(crate) mod tree;
 pub(crate) mod user;
 
 pub(crate) use azurite::Azurite;
@@ -18,4 +19,7 @@ pub(crate) use mount::{Mount, Options};
 pub(crate) use oracle::oracle_verify;
 pub(crate) use process::{Lab, run, run_ok, stdout_of, tool, vhdfs};
 pub(crate) use snapshot::{Snapshot, snapshot_of};
+pub(crate) use tree::{
+    assert_tree, errno_of, eventually, lines_with, list, listed_reasons, listed_views, tree,
+};
 pub(crate) use user::User;
