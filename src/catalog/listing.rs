@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::{Catalog, Directory, Found, Skip};
 use crate::folder;
 use crate::names::{self, Claim, Siblings};
@@ -66,10 +68,7 @@ impl Listing {
     ///
     /// Why it does not appear. An `index` at or behind [`Listing::len`] counts as vanished.
     pub fn entry(&self, catalog: &Catalog, index: usize) -> Result<(OsString, Found), Skip> {
-        let name = self
-            .names
-            .get(index)
-            .ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+        let name = self.names.get(index).ok_or(io::Error::from(Errno::NOENT))?;
         let found = catalog.examine(&self.directory, self.handle.as_fd(), name)?;
         let siblings = ListedSiblings {
             listing: self,
@@ -157,7 +156,7 @@ impl<'a> LiveSiblings<'a> {
 
     /// What appears under `view`; `NotFound` as a skip where nothing does.
     pub(super) fn find(self, view: &OsStr) -> Result<Found, Skip> {
-        let gone = || Err(io::Error::from(io::ErrorKind::NotFound).into());
+        let gone = || Err(io::Error::from(Errno::NOENT).into());
         let Some((name, _)) = names::source_of(view, &self) else {
             return gone();
         };

@@ -107,7 +107,7 @@ impl Catalog {
                 return Err(Errno::NOENT.into());
             };
             let name = path.file_name().unwrap_or(file).to_owned();
-            let location = match Metadata::of(open_any(&canonical)?.as_fd())?.kind {
+            let location = match Metadata::from(&rustix::fs::stat(&canonical)?).kind {
                 Kind::BlockDevice => Location::Device(canonical.clone()),
                 _ => Location::Linked(file.into()),
             };
@@ -344,10 +344,13 @@ impl Catalog {
         // The entry may have been replaced since: go on with what was opened.
         image.metadata = Metadata::of(file.as_fd())?;
         image.format = sniff(file.as_fd(), image.metadata.version.size)?;
-        if is_file {
-            self.formats().put(image.metadata.version, image.format);
-        }
-        if self.options.log_skipped && !image.format.is_presentable() {
+        // Another request may have looked at the same version meanwhile, and told the log.
+        let is_new = !is_file
+            || self
+                .formats()
+                .put(image.metadata.version, image.format)
+                .is_none();
+        if is_new && self.options.log_skipped && !image.format.is_presentable() {
             let path = image.shown_path();
             warn!(
                 "{}: does not appear: {}",
@@ -536,15 +539,6 @@ pub fn sniff(file: BorrowedFd<'_>, size: u64) -> io::Result<Format> {
     let tail = &mut tail[..size.min(TAIL_SIZE as u64) as usize];
     source::read_exact_at(file, tail, size - tail.len() as u64)?;
     Ok(Format::detect(head, tail, size))
-}
-
-fn open_any(path: &Path) -> io::Result<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    Ok(rustix::fs::open(
-        path,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
 }
 
 /// An entry that was found and is no longer there is another version of itself.
