@@ -1,5 +1,6 @@
 //! Raw disk images of a folder, presented as Azure-ready fixed VHDs.
 
+pub mod acl;
 pub mod catalog;
 pub mod check;
 pub mod cli;

@@ -14,6 +14,7 @@ use log::warn;
 use lru::LruCache;
 use rustix::io::Errno;
 
+use crate::acl;
 use crate::folder::{self, SourceFolder, Target};
 use crate::footer::{FOOTER_SIZE, Footer, Identity};
 use crate::format::{Format, HEAD_SIZE, TAIL_SIZE};
@@ -47,6 +48,8 @@ pub struct Catalog {
     /// The single image that is shown, where the source is a file: its name, and its place.
     only: Option<(OsString, Location)>,
     options: Options,
+    /// Whether the modes of what is found are those that their access control lists leave.
+    heeds_acls: bool,
     formats: Mutex<LruCache<Version, Format>>,
 }
 
@@ -117,8 +120,16 @@ impl Catalog {
             folder,
             only,
             options,
+            heeds_acls: false,
             formats: Mutex::new(LruCache::new(REMEMBERED_FORMATS)),
         })
+    }
+
+    /// Takes from all modes what access control lists withhold, for a mount on which the modes
+    /// decide who may read. Costs a system call for each entry.
+    pub fn heeding_acls(mut self) -> Self {
+        self.heeds_acls = true;
+        self
     }
 
     /// The source folder; where the source is a single image, the folder that holds it.
@@ -183,7 +194,7 @@ impl Catalog {
         let metadata = self.folder.metadata(&directory.real);
         let metadata = metadata.map_err(gone_is_stale)?;
         directory.check(&metadata)?;
-        Ok(metadata)
+        Ok(self.heed_acl(metadata, || self.folder.acl(&directory.real)))
     }
 
     /// Opens an image in the version that was found.
@@ -258,12 +269,12 @@ impl Catalog {
     ) -> Result<Found, Skip> {
         match image.metadata.kind {
             Kind::Directory => {
-                let parent = image.directory;
-                if parent.is_within(&image.metadata) {
+                if image.directory.is_within(&image.metadata) {
                     return Err(Skip::LinkBroken);
                 }
-                let directory = Directory::new(shown, real, &image.metadata, Some(parent));
-                Ok(Found::Directory(Arc::new(directory), image.metadata))
+                let metadata = self.heed_acl(image.metadata, || self.acl_of(&image, handle));
+                let directory = Directory::new(shown, real, &metadata, Some(image.directory));
+                Ok(Found::Directory(Arc::new(directory), metadata))
             }
             Kind::File => self.examine_image(image, self.options.selection.of_file(&shown), handle),
             Kind::BlockDevice if !self.options.allow_devices => Err(Skip::Device),
@@ -327,7 +338,35 @@ impl Catalog {
             Format::FixedVhd => {}
             other => return Err(Skip::Format(other)),
         }
+        image.metadata = self.heed_acl(image.metadata, || self.acl_of(&image, handle));
         Ok(Found::Image(image))
+    }
+
+    /// The attributes with what is left of the mode beside the access control list, where that
+    /// matters. A list that cannot be read grants nothing.
+    fn heed_acl(
+        &self,
+        mut metadata: Metadata,
+        list: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
+    ) -> Metadata {
+        // Another list is another status-change time, and so another version of a file.
+        if self.heeds_acls && metadata.mode & 0o077 != 0 {
+            match list() {
+                Ok(None) => {}
+                Ok(Some(list)) => metadata.mode = acl::restrict(metadata.mode, &list),
+                Err(_) => metadata.mode &= !0o077,
+            }
+        }
+        metadata
+    }
+
+    fn acl_of(&self, image: &Image, handle: Option<BorrowedFd<'_>>) -> io::Result<Option<Vec<u8>>> {
+        match (&image.location, handle) {
+            (Location::Entry, Some(handle)) => folder::entry_acl(handle, &image.name),
+            (Location::Entry, None) => self.folder.acl(&image.real_path()),
+            (Location::Linked(path), _) => self.folder.acl(path),
+            (Location::Device(path), _) => folder::path_acl(path),
+        }
     }
 
     /// Fills in the format, from memory where this version was looked at before.
@@ -369,9 +408,7 @@ impl Catalog {
 
     fn open_image(&self, image: &Image) -> io::Result<OwnedFd> {
         match &image.location {
-            Location::Entry => self
-                .folder
-                .open_image(&image.directory.real.join(&image.name)),
+            Location::Entry => self.folder.open_image(&image.real_path()),
             Location::Linked(path) => self.folder.open_image(path),
             Location::Device(path) => folder::open_path(path),
         }
@@ -461,6 +498,10 @@ impl Image {
     /// Path of its entry below the source folder.
     pub fn shown_path(&self) -> PathBuf {
         self.directory.shown.join(&self.name)
+    }
+
+    fn real_path(&self) -> PathBuf {
+        self.directory.real.join(&self.name)
     }
 
     /// Attributes of the source.

@@ -1,5 +1,6 @@
 //! The file system in our own terms: lookup, attributes, listing, opening, reading. No FUSE here.
 
+mod alarm;
 mod error;
 mod inodes;
 mod open;
@@ -18,6 +19,7 @@ use crate::range::ByteRange;
 use crate::source::{Metadata, Timestamp};
 use crate::view::Filled;
 
+use alarm::Alarm;
 pub use error::Error;
 pub use inodes::ROOT;
 use inodes::{Inodes, Node};
@@ -87,6 +89,7 @@ pub struct FileSystem {
     inodes: Inodes,
     images: OpenImages,
     listings: Slab<Arc<Listing>>,
+    descriptors: Alarm,
 }
 
 impl FileSystem {
@@ -106,6 +109,7 @@ impl FileSystem {
             ownership,
             images: OpenImages::new(snapshots),
             listings: Slab::new(),
+            descriptors: Alarm::default(),
         })
     }
 
@@ -121,7 +125,8 @@ impl FileSystem {
     /// [`Error::NotFound`] where nothing appears under that name.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attributes, Error> {
         let directory = self.directory(parent)?;
-        let found = self.catalog.lookup(&directory, name)?;
+        let found = self.catalog.lookup(&directory, name).map_err(Error::from);
+        let found = self.descriptors.watch(found)?;
         let inode = self.inodes.remember(&found);
         Ok(self.attributes_of(&found, inode))
     }
@@ -155,7 +160,10 @@ impl FileSystem {
     /// finds that.
     pub fn open(&self, inode: u64) -> Result<u64, Error> {
         match self.node(inode)? {
-            Node::Image(image) => self.images.open(&self.catalog, inode, &image),
+            Node::Image(image) => {
+                self.descriptors
+                    .watch(self.images.open(&self.catalog, inode, &image))
+            }
             Node::Directory(_) => Err(Error::IsADirectory),
         }
     }
@@ -222,7 +230,8 @@ impl FileSystem {
     /// The source folder's own.
     pub fn open_directory(&self, inode: u64) -> Result<u64, Error> {
         let directory = self.directory(inode)?;
-        let listing = Arc::new(self.catalog.list(&directory)?);
+        let listing = self.catalog.list(&directory).map_err(Error::from);
+        let listing = Arc::new(self.descriptors.watch(listing)?);
         let handle = self.listings.insert(listing).ok_or(Error::TooManyOpen)?;
         Ok(handle as u64)
     }
@@ -318,7 +327,7 @@ impl FileSystem {
             Errno::from_io_error(&failure),
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
         ) {
-            return Err(failure.into());
+            return self.descriptors.watch(Err(failure.into()));
         }
         let name = listing.name(index).unwrap_or_default();
         let path = listing.directory().shown_path().join(name);

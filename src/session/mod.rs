@@ -54,8 +54,11 @@ pub fn serve(
     options: &Options,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), MountError> {
-    let catalog = Catalog::open(source, catalog)
+    let mut catalog = Catalog::open(source, catalog)
         .map_err(|error| MountError::Source(source.to_owned(), error))?;
+    if options.access == Access::Other {
+        catalog = catalog.heeding_acls();
+    }
     let mountpoint = check_mountpoint(mountpoint, &catalog)?;
     options.check_permissions()?;
     let snapshots = Snapshots::new(options.snapshot, options.snapshot_folder.as_deref())

@@ -1,0 +1,25 @@
+//! Tells the log that the process has run out of descriptors: once, however many requests fail.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use log::warn;
+
+use super::Error;
+
+/// Whether the log was told.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    rung: AtomicBool,
+}
+
+impl Alarm {
+    /// Lets a result through, and looks at it.
+    pub(super) fn watch<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if matches!(result, Err(Error::TooManyOpen)) && !self.rung.swap(true, Ordering::Relaxed) {
+            warn!(
+                "too many open files: requests fail with EMFILE while that lasts; raise the limit with `ulimit -n`, or open fewer views at once"
+            );
+        }
+        result
+    }
+}
