@@ -149,6 +149,54 @@ fn an_ordinary_users_shared_mount_keeps_modes() {
     mount.unmount();
 }
 
+#[test]
+fn a_link_opens_no_closed_folder() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    let user = User::ordinary();
+    // Owner and mode of a folder, those of the image in it, and whether the user may read that.
+    let (uid, gid) = (user.uid, user.gid);
+    let cases = [
+        ("closed", (0, 0), 0o700, (0, 0), 0o644, false),
+        ("grouped", (0, gid), 0o750, (0, gid), 0o640, true),
+        ("owned", (uid, 0), 0o700, (uid, 0), 0o600, true),
+        ("owned-above", (0, 0), 0o700, (uid, 0), 0o600, false),
+        ("group-above", (0, 0), 0o750, (0, gid), 0o640, false),
+        ("passed", (0, 0), 0o711, (0, 0), 0o644, true),
+    ];
+    for (name, above, above_mode, owner, mode, readable) in cases {
+        let raw = folder.join(name).join("inner/a.raw");
+        image(&raw, mode);
+        chown(&raw, Some(owner.0), Some(owner.1)).expect("another owner");
+        chown(
+            raw.parent().expect("a folder"),
+            Some(owner.0),
+            Some(owner.1),
+        )
+        .expect("another owner");
+        chown(folder.join(name), Some(above.0), Some(above.1)).expect("another owner");
+        set_mode(&folder.join(name), above_mode);
+        let link = |target: &str, link: String| {
+            let target = Path::new(name).join(target);
+            std::os::unix::fs::symlink(target, folder.join(link)).expect("a link");
+        };
+        link("inner/a.raw", format!("{name}-link.raw"));
+        link("inner", format!("{name}-inner"));
+        assert_eq!(may_read(user, &raw), readable, "{name}");
+    }
+    let mount = Mount::with(&folder, &["--allow-other"]);
+    for (name, .., readable) in cases {
+        for view in [
+            format!("{name}/inner/a.vhd"),
+            format!("{name}-link.vhd"),
+            format!("{name}-inner/a.vhd"),
+        ] {
+            assert_eq!(may_read(user, &mount.join(&view)), readable, "{view}");
+        }
+    }
+    mount.unmount();
+}
+
 fn setfacl(path: &Path, entries: &str) {
     run_ok(
         Command::new(tool("setfacl"))

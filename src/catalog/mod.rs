@@ -194,7 +194,11 @@ impl Catalog {
         let metadata = self.folder.metadata(&directory.real);
         let metadata = metadata.map_err(gone_is_stale)?;
         directory.check(&metadata)?;
-        Ok(self.heed_acl(metadata, || self.folder.acl(&directory.real)))
+        let metadata = self.heed_acl(metadata, || self.folder.acl(&directory.real));
+        Ok(match &directory.parent {
+            Some(parent) => self.heed_folders(metadata, &directory.real, &parent.real),
+            None => metadata,
+        })
     }
 
     /// Opens an image in the version that was found.
@@ -272,7 +276,7 @@ impl Catalog {
                 if image.directory.is_within(&image.metadata) {
                     return Err(Skip::LinkBroken);
                 }
-                let metadata = self.heed_acl(image.metadata, || self.acl_of(&image, handle));
+                let metadata = self.heed(&image, handle);
                 let directory = Directory::new(shown, real, &metadata, Some(image.directory));
                 Ok(Found::Directory(Arc::new(directory), metadata))
             }
@@ -338,8 +342,36 @@ impl Catalog {
             Format::FixedVhd => {}
             other => return Err(Skip::Format(other)),
         }
-        image.metadata = self.heed_acl(image.metadata, || self.acl_of(&image, handle));
+        image.metadata = self.heed(&image, handle);
         Ok(Found::Image(image))
+    }
+
+    /// The attributes with the mode that says who may read the entry.
+    fn heed(&self, image: &Image, handle: Option<BorrowedFd<'_>>) -> Metadata {
+        let metadata = self.heed_acl(image.metadata, || self.acl_of(image, handle));
+        match &image.location {
+            Location::Linked(path) => self.heed_folders(metadata, path, &image.directory.real),
+            _ => metadata,
+        }
+    }
+
+    /// Takes from the mode of what is at `path`, and is shown in the folder at `shown_in`, what the
+    /// folders on the way there withhold, as far as that is another way.
+    fn heed_folders(&self, mut metadata: Metadata, path: &Path, shown_in: &Path) -> Metadata {
+        if !self.heeds_acls || path.parent() == Some(shown_in) {
+            return metadata;
+        }
+        let on_the_way = path.ancestors().skip(1);
+        for folder in on_the_way.filter(|folder| !shown_in.starts_with(folder)) {
+            metadata.mode = match self.folder.metadata(folder) {
+                Ok(found) => {
+                    let found = self.heed_acl(found, || self.folder.acl(folder));
+                    acl::behind(&metadata, &found)
+                }
+                Err(_) => metadata.mode & !0o777,
+            };
+        }
+        metadata
     }
 
     /// The attributes with what is left of the mode beside the access control list, where that
