@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use common::process::set_mode;
 use common::{
-    Lab, MIB, Mount, Options, User, assert_tree, errno_of, eventually, lines_with, list,
+    Lab, MIB, MemoryFs, Mount, Options, User, assert_tree, errno_of, eventually, lines_with, list,
     listed_reasons, listed_views, oracle_verify, random_image, run_ok, tool,
 };
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
@@ -175,11 +175,7 @@ fn a_folder_that_is_replaced_is_another_folder() {
 fn a_source_file_system_that_goes_away_makes_nobody_hang() {
     let lab = Lab::new();
     let folder = lab.folder("source");
-    run_ok(
-        Command::new(tool("mount"))
-            .args(["-t", "tmpfs", "vhdfs-test"])
-            .arg(&folder),
-    );
+    let memory = MemoryFs::on(&folder);
     random_image(&folder.join("sub/a.raw"), 1, MIB);
     let copy = lab.path().join("a.raw");
     run_ok(
@@ -189,7 +185,7 @@ fn a_source_file_system_that_goes_away_makes_nobody_hang() {
     );
     let mount = Mount::new(&folder);
     let view = File::open(mount.join("sub/a.vhd")).expect("a view");
-    run_ok(Command::new(tool("umount")).arg("-l").arg(&folder));
+    drop(memory);
     random_image(&folder.join("below.raw"), 2, MIB);
     thread::sleep(Duration::from_secs(1));
     // Detached, it lives as long as it is used; what now lies in its place is not it.

@@ -17,7 +17,7 @@ pub(crate) use azurite::Azurite;
 pub(crate) use images::{MIB, Rng, random_bytes, random_image, set_mtime, sparse_image};
 pub(crate) use mount::{Mount, Options};
 pub(crate) use oracle::oracle_verify;
-pub(crate) use process::{Lab, run, run_ok, stdout_of, tool, vhdfs};
+pub(crate) use process::{Lab, MemoryFs, run, run_ok, stdout_of, tool, vhdfs};
 pub(crate) use snapshot::{Snapshot, snapshot_of};
 pub(crate) use tree::{
     assert_tree, errno_of, eventually, lines_with, list, listed_reasons, listed_views, tree,

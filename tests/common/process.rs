@@ -120,6 +120,27 @@ impl Lab {
     }
 }
 
+/// A file system in memory that covers a folder; gone with the value. Only root can make one.
+#[derive(Debug)]
+pub(crate) struct MemoryFs(PathBuf);
+
+impl MemoryFs {
+    pub(crate) fn on(folder: &Path) -> Self {
+        run_ok(
+            Command::new(tool("mount"))
+                .args(["-t", "tmpfs", "vhdfs-test"])
+                .arg(folder),
+        );
+        Self(folder.to_path_buf())
+    }
+}
+
+impl Drop for MemoryFs {
+    fn drop(&mut self) {
+        let _ = run(Command::new(tool("umount")).arg("-l").arg(&self.0));
+    }
+}
+
 pub(crate) fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
