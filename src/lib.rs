@@ -1,6 +1,7 @@
 //! Raw disk images of a folder, presented as Azure-ready fixed VHDs.
 
 pub mod acl;
+pub mod advice;
 pub mod catalog;
 pub mod check;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod geometry;
 pub mod gpt;
 pub mod image;
 pub mod layout;
+pub mod logging;
 pub mod mounts;
 pub mod names;
 pub mod range;

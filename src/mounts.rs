@@ -18,6 +18,8 @@ pub struct MountEntry {
     pub mountpoint: PathBuf,
     /// File system type, with a subtype behind a dot.
     pub file_system: String,
+    /// The user who mounted it, where it is a FUSE file system; root otherwise.
+    pub user: u32,
 }
 
 /// The topmost mount at exactly `mountpoint`; nothing where there is none.
@@ -56,10 +58,16 @@ fn parse(line: &[u8]) -> Option<MountEntry> {
     let (major, minor) = device.split_once(':')?;
     let mountpoint = unescape(fields.nth(1)?);
     let mut behind_the_dash = fields.skip_while(|field| *field != b"-").skip(1);
+    let file_system = String::from_utf8_lossy(behind_the_dash.next()?).into_owned();
+    let options = String::from_utf8_lossy(behind_the_dash.nth(1).unwrap_or_default());
+    let user = options
+        .split(',')
+        .find_map(|option| option.strip_prefix("user_id="));
     Some(MountEntry {
         device: (major.parse().ok()?, minor.parse().ok()?),
         mountpoint: PathBuf::from(OsString::from_vec(mountpoint)),
-        file_system: String::from_utf8_lossy(behind_the_dash.next()?).into_owned(),
+        file_system,
+        user: user.and_then(|user| user.parse().ok()).unwrap_or(0),
     })
 }
 
@@ -90,11 +98,12 @@ mod tests {
 
     #[test]
     fn lines_of_mountinfo() {
-        let line = br"36 35 0:52 / /mnt/a\040b\134c rw,nosuid shared:1 master:2 - fuse.vhdfs /srv ro,user_id=0";
+        let line = br"36 35 0:52 / /mnt/a\040b\134c rw,nosuid shared:1 master:2 - fuse.vhdfs /srv ro,user_id=1000,group_id=0";
         let want = MountEntry {
             device: (0, 52),
             mountpoint: r"/mnt/a b\c".into(),
             file_system: "fuse.vhdfs".into(),
+            user: 1000,
         };
         assert_eq!(parse(line), Some(want));
         for broken in [

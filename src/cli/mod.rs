@@ -1,11 +1,16 @@
 //! The command line: what users type, and nothing of what it does.
 
+mod helper;
 mod mount_options;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::check::Generation;
+use crate::image::GptPolicy;
+
+pub use helper::{HELPER_NAME, HelperArgs, is_helper};
 pub use mount_options::{OptionError, kernel_options};
 
 /// Show raw disk images as Azure-ready fixed VHDs, without converting or copying them.
@@ -33,12 +38,19 @@ pub enum Command {
     /// End a mount
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
+    /// Tell what a running mount is doing
+    Status(StatusArgs),
     /// Tell what would appear in a mount, what would not, and why
     List(ListArgs),
     /// Show the layout of a raw image, or the footer of a VHD
     Inspect(InspectArgs),
     /// Write the VHD of an image to standard output, for hosts without FUSE
     Cat(CatArgs),
+    /// Tell whether Azure would take and boot an image
+    Check(CheckArgs),
+    /// Write man pages and completions for packages
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// Which files are images.
@@ -101,6 +113,9 @@ pub struct MountArgs {
     /// Make snapshots in this folder, which must be on the file system of the images
     #[arg(long, value_name = "DIR")]
     pub snapshot_dir: Option<PathBuf>,
+    /// What becomes of a GPT whose backup the padding takes away from the end of the disk
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub gpt: Gpt,
     /// Read past the kernel's page cache: faster for readers of large blocks
     #[arg(long)]
     pub direct_io: bool,
@@ -113,9 +128,34 @@ pub struct MountArgs {
     /// Log more; twice for every request
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Ignore options of `-o` that are unknown
+    #[arg(long, hide = true)]
+    pub sloppy: bool,
+    /// Check the arguments, and mount nothing
+    #[arg(long, hide = true)]
+    pub fake: bool,
     /// The options above by name, and those of mount(8)
-    #[arg(short = 'o', value_name = "NAME[=VALUE],…")]
+    #[arg(short = 'o', long, value_name = "NAME[=VALUE],…")]
     pub options: Vec<String>,
+}
+
+/// What becomes of a GPT whose backup is not at the end of the padded disk.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Gpt {
+    /// It appears as it is
+    #[default]
+    Keep,
+    /// The view carries it with the backup moved to the end
+    Relocate,
+}
+
+impl From<Gpt> for GptPolicy {
+    fn from(gpt: Gpt) -> Self {
+        match gpt {
+            Gpt::Keep => Self::Keep,
+            Gpt::Relocate => Self::Relocate,
+        }
+    }
 }
 
 /// When opened views become snapshots.
@@ -139,6 +179,24 @@ pub struct UmountArgs {
     pub lazy: bool,
     /// Where it is mounted
     pub mountpoint: PathBuf,
+}
+
+/// Arguments of `vhdfs status`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  vhdfs status /mnt/vhd")]
+pub struct StatusArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Where it is mounted
+    pub mountpoint: PathBuf,
+}
+
+/// Arguments of `vhdfs generate`.
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// Folder for `man1`, `man8` and `completions`; made where it is missing
+    pub folder: PathBuf,
 }
 
 /// Arguments of `vhdfs list`.
@@ -170,8 +228,37 @@ pub struct InspectArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  vhdfs cat ~/images/disk.raw > disk.vhd")]
 pub struct CatArgs {
+    /// What becomes of a GPT whose backup the padding takes away from the end of the disk
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub gpt: Gpt,
     /// Raw image
     pub image: PathBuf,
+}
+
+/// Arguments of `vhdfs check`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  vhdfs check --generation 2 ~/images/debian.raw\n\nExit status:\n  0 ready · 1 not ready · 2 could not be checked"
+)]
+pub struct CheckArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Generation of the virtual machine; by default the one that the image looks like
+    #[arg(long, value_name = "NUMBER", value_parser = generation)]
+    pub generation: Option<Generation>,
+    /// Leave out what matters only for booting
+    #[arg(long)]
+    pub data_disk: bool,
+    /// Raw image, VHD, or a view on a mount
+    pub image: PathBuf,
+}
+
+fn generation(text: &str) -> Result<Generation, String> {
+    let number = text.parse().ok();
+    number
+        .and_then(Generation::from_number)
+        .ok_or_else(|| "1 or 2".into())
 }
 
 fn octal_mode(text: &str) -> Result<u32, String> {

@@ -40,14 +40,25 @@ const IGNORED: [&str; 22] = [
 #[derive(Debug, Error)]
 pub enum OptionError {
     /// Nobody knows it.
-    #[error("unknown mount option {0:?}; `vhdfs mount --help` lists those of vhdfs")]
+    #[error("the mount option {0:?} is unknown; `vhdfs mount --help` lists those of vhdfs")]
     Unknown(String),
     /// It cannot be changed while mounted.
     #[error("the mount option \"remount\" is not supported; unmount and mount again")]
     Remount,
     /// Its value is missing, superfluous or wrong.
-    #[error(transparent)]
+    #[error("{}; `vhdfs mount --help` tells what is possible", first_paragraph(.0))]
     Value(#[from] clap::Error),
+}
+
+/// The parser's message in one line, without its usage.
+fn first_paragraph(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.trim_start_matches("error: ").lines();
+    let lines: Vec<_> = lines
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    lines.join(" ")
 }
 
 impl MountArgs {
@@ -60,10 +71,17 @@ impl MountArgs {
         if self.options.is_empty() {
             return Ok(self);
         }
-        let mut arguments = arguments;
+        let mut named = Vec::new();
         for (name, value) in self.options.iter().flat_map(|list| split(list)) {
-            arguments.extend(long_option(&name, value)?.map(OsString::from));
+            match long_option(&name, value) {
+                Err(OptionError::Unknown(_)) if self.sloppy => {}
+                option => named.extend(option?.map(OsString::from)),
+            }
         }
+        let mut arguments = arguments;
+        // Behind the name of the command, so that a `--` further on does not hide them.
+        let place = arguments.len().min(2);
+        arguments.splice(place..place, named);
         let matches = Cli::command().try_get_matches_from(arguments)?;
         match Cli::from_arg_matches(&matches)?.command {
             Command::Mount(args) => Ok(*args),
@@ -114,17 +132,22 @@ fn long_option(name: &str, value: Option<String>) -> Result<Option<String>, Opti
     if name == "remount" {
         return Err(OptionError::Remount);
     }
-    let is_ignored = IGNORED.contains(&name) || name.starts_with("x-") || name == "comment";
+    let is_ignored = IGNORED.contains(&name)
+        || name.starts_with("x-")
+        || name.starts_with("X-")
+        || name == "comment";
     if is_ignored || kernel_option(name).is_some() {
         return Ok(None);
     }
     let long = name.replace('_', "-");
     let mount = Cli::command();
-    let known = mount.find_subcommand("mount").is_some_and(|mount| {
-        mount
-            .get_arguments()
-            .any(|argument| argument.get_long() == Some(&long))
-    });
+    // Options within options would be read in no known order.
+    let known = long != "options"
+        && mount.find_subcommand("mount").is_some_and(|mount| {
+            mount
+                .get_arguments()
+                .any(|argument| !argument.is_hide_set() && argument.get_long() == Some(&long))
+        });
     if !known {
         return Err(OptionError::Unknown(name.to_owned()));
     }
@@ -190,9 +213,10 @@ mod tests {
 
     #[test]
     fn what_mount_adds_is_ignored_or_the_kernels() {
-        let args =
-            parse(&["defaults,rw,nofail,x-systemd.automount,_netdev,noexec,noatime,,comment=x"])
-                .unwrap();
+        let args = parse(&[
+            "defaults,rw,nofail,x-systemd.automount,_netdev,noexec,noatime,,comment=x,user=me",
+        ])
+        .unwrap();
         let kernel = kernel_options(&args.options);
         assert_eq!(kernel, [MountOption::NoExec, MountOption::NoAtime]);
     }
@@ -201,6 +225,8 @@ mod tests {
     fn wrong_options_are_named() {
         let message = |option| parse(&[option]).unwrap_err().to_string();
         assert!(message("allow_othr").contains("\"allow_othr\""));
+        assert!(message("fake").contains("\"fake\""));
+        assert!(!message("uid=x").contains('\n'));
         assert!(message("remount").contains("unmount and mount again"));
         assert!(message("uid=x").contains("uid"));
         assert!(message("allow_other=1").contains("allow-other"));

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::Failure;
 use super::print::{print, print_json};
+use crate::advice;
 use crate::catalog;
 use crate::cli::InspectArgs;
 use crate::footer::{FOOTER_SIZE, Footer, Identity, checksum};
@@ -20,7 +21,7 @@ use crate::source::{Kind, Metadata, read_exact_at};
 /// Why a file cannot be inspected.
 #[derive(Debug, Error)]
 enum InspectError {
-    #[error("{}: cannot be read: {}", .0.display(), .1)]
+    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice::on_reading(.1))]
     Read(PathBuf, #[source] io::Error),
     #[error("{}: is not a file; name an image", .0.display())]
     NotAFile(PathBuf),

@@ -1,22 +1,36 @@
 //! `vhdfs list`: what would appear, what would not, and why.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indicatif::HumanBytes;
 use serde::Serialize;
 use thiserror::Error;
 
 use super::print::{print, print_json};
+use super::table::{Style, Table};
 use super::{Failure, catalog_options};
+use crate::advice;
 use crate::catalog::{Catalog, Directory, Found, Image, Skip};
+use crate::check;
 use crate::cli::ListArgs;
 use crate::format::Format;
 
+/// Headings of the table of images.
+const COLUMNS: [&str; 7] = [
+    "SOURCE",
+    "SIZE",
+    "VIRTUAL",
+    "PADDING",
+    "ALLOCATED",
+    "VIEW",
+    "REMARKS",
+];
+
 /// Why a source cannot be listed.
 #[derive(Debug, Error)]
-#[error("{}: cannot be listed: {}", .0.display(), .1)]
+#[error("{}: cannot be listed: {}{}", .0.display(), .1, advice::on_reading(.1))]
 struct ListError(PathBuf, #[source] io::Error);
 
 /// What a mount of the source would show; sizes in bytes, names that are not UTF-8 with
@@ -84,8 +98,9 @@ impl Report {
                 match listing.entry(catalog, index) {
                     Ok((_, Found::Directory(inner, _))) => folders.push(inner),
                     Ok((view, Found::Image(image))) => {
-                        self.images
-                            .push(Shown::new(&image, &folder.shown_path().join(view)));
+                        let view = folder.shown_path().join(view);
+                        let remarks = remarks_of(catalog, &image);
+                        self.images.push(Shown::new(&image, &view, remarks));
                     }
                     Err(skip) if skip.is_gone() => {}
                     Err(skip) => {
@@ -110,28 +125,48 @@ impl Report {
     }
 
     fn to_text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
+        let size = |bytes| HumanBytes(bytes).to_string();
+        let mut images = Table::new(&COLUMNS).right_aligned(1..5);
         for image in &self.images {
-            let _ = writeln!(
-                text,
-                "{} -> {} ({} bytes)",
-                image.source, image.view, image.view_size
-            );
+            let style = if image.warnings.is_empty() {
+                Style::Plain
+            } else {
+                Style::Warning
+            };
+            let cells = [
+                image.source.clone(),
+                size(image.source_size),
+                size(image.virtual_size),
+                size(image.virtual_size.saturating_sub(image.source_size)),
+                size(image.allocated_size),
+                image.view.clone(),
+                image.warnings.join("; "),
+            ];
+            images.add(style, cells);
         }
-        for skipped in &self.skipped {
-            let _ = writeln!(
-                text,
-                "{} does not appear: {}",
-                skipped.source, skipped.reason
-            );
+        let mut skipped = Table::new(&["DOES NOT APPEAR", "WHY"]);
+        for skip in &self.skipped {
+            skipped.add(Style::Faint, [skip.source.clone(), skip.reason.clone()]);
         }
-        text
+        let tables = [images, skipped].map(|table| table.to_string());
+        let tables: Vec<_> = tables.iter().filter(|table| !table.is_empty()).collect();
+        match tables.as_slice() {
+            [] => format!("{}: holds nothing\n", self.source),
+            [one] => one.to_string(),
+            both => format!("{}\n{}", both[0], both[1]),
+        }
     }
 }
 
+/// What is worth knowing about an image at a glance.
+fn remarks_of(catalog: &Catalog, image: &Image) -> Vec<String> {
+    let source = catalog.open_source(image);
+    let remarks = source.and_then(|source| check::remarks(&source));
+    remarks.unwrap_or_else(|error| vec![format!("its content cannot be read: {error}")])
+}
+
 impl Shown {
-    fn new(image: &Image, view: &Path) -> Self {
+    fn new(image: &Image, view: &Path, warnings: Vec<String>) -> Self {
         let metadata = image.metadata();
         Self {
             source: image.shown_path().to_string_lossy().into_owned(),
@@ -141,7 +176,7 @@ impl Shown {
             view_size: image.view_size(),
             allocated_size: metadata.blocks * 512,
             unique_id: image.identity().unique_id().to_string(),
-            warnings: Vec::new(),
+            warnings,
         }
     }
 }

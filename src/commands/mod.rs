@@ -1,10 +1,16 @@
 //! The commands: small programs over the library, each ending in an exit status.
 
 mod cat;
+mod check;
+mod daemon;
+mod generate;
 mod inspect;
 mod list;
 mod mount;
+mod output;
 mod print;
+mod status;
+mod table;
 mod umount;
 
 use std::error::Error;
@@ -13,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, HelperArgs};
 use crate::select::Selection;
 use crate::{catalog, cli};
 
@@ -51,16 +57,26 @@ impl<E: Error> From<E> for Failure {
 /// Runs the program with these arguments, the first of which is its own name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     // Help goes to standard output with status 0, wrong arguments to standard error with 2.
+    let arguments = match arguments.first() {
+        Some(name) if cli::is_helper(name) => HelperArgs::try_parse_from(&arguments)
+            .unwrap_or_else(|error| error.exit())
+            .into_mount(),
+        _ => arguments,
+    };
     let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| error.exit());
+    let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
-        Command::Mount(args) => mount::run(*args, arguments),
-        Command::Umount(args) => umount::run(&args),
-        Command::List(args) => list::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Cat(args) => cat::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Mount(args) => mount::run(*args, arguments).map(done),
+        Command::Umount(args) => umount::run(&args).map(done),
+        Command::Status(args) => status::run(&args).map(done),
+        Command::Generate(args) => generate::run(&args).map(done),
+        Command::List(args) => list::run(&args).map(done),
+        Command::Inspect(args) => inspect::run(&args).map(done),
+        Command::Cat(args) => cat::run(&args).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(failure) => {
             eprintln!(
                 "vhdfs: {}",
@@ -77,7 +93,7 @@ fn catalog_options(
 ) -> Result<catalog::Options, Failure> {
     Ok(catalog::Options {
         selection: Selection::new(args.all, &args.include, &args.exclude)
-            .map_err(Failure::usage)?,
+            .map_err(|error| Failure::usage(format!("{error}; patterns are those of the shell")))?,
         allow_devices: args.allow_devices,
         log_skipped,
     })

@@ -1,56 +1,79 @@
 //! `vhdfs mount`: in the foreground, or as a daemon that the command waits for.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::io::{self, IsTerminal};
 
-use log::LevelFilter;
-use thiserror::Error;
+use indicatif::MultiProgress;
 
-use super::{Failure, catalog_options};
+use super::{Failure, catalog_options, daemon};
 use crate::cli::{MountArgs, Snapshot, kernel_options};
 use crate::fs::Ownership;
 use crate::image::Policy;
-use crate::session::{self, Access};
-
-/// Tells the daemon that it is one. Its standard output is a pipe to the command that waits.
-const DAEMON: &str = "VHDFS_DAEMON";
-/// What the daemon writes there once the mount answers.
-const READY: &[u8] = b"ready\n";
-/// Environment variable that sets the log level, in the syntax of env_logger.
-const LOG: &str = "VHDFS_LOG";
-
-/// What keeps the command from starting.
-#[derive(Debug, Error)]
-enum StartError {
-    #[error("{}: cannot open the log file: {}", .0, .1)]
-    LogFile(String, #[source] io::Error),
-    #[error("cannot start the daemon: {0}")]
-    Spawn(#[source] io::Error),
-    /// It has told why itself.
-    #[error("the daemon ended before the mount answered")]
-    Daemon,
-}
+use crate::logging::{self, Output};
+use crate::session::{self, Access, Reporting};
 
 pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failure> {
     let args = args
         .with_options_applied(arguments.clone())
         .map_err(Failure::usage)?;
+    if args.fake {
+        return Ok(());
+    }
     if args.foreground {
-        return serve(&args, || Ok(()));
+        return serve_in_foreground(&args);
     }
-    if std::env::var_os(DAEMON).is_some() {
-        return serve(&args, || detach(args.log_file.is_some()));
+    if daemon::is_daemon() {
+        return serve_as_daemon(&args);
     }
-    start_daemon(arguments)
+    daemon::start(arguments)
 }
 
-fn serve(args: &MountArgs, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> {
-    start_log(args)?;
+fn serve_in_foreground(args: &MountArgs) -> Result<(), Failure> {
+    let bars = MultiProgress::new();
+    let output = match &args.log_file {
+        Some(path) => Output::file(path)?,
+        None => Output::Terminal(bars.clone()),
+    };
+    let reporting = Reporting {
+        messages: logging::start(args.verbose, output),
+        bars: Some(bars).filter(|_| io::stderr().is_terminal()),
+    };
+    serve(args, reporting, || Ok(()))
+}
+
+fn serve_as_daemon(args: &MountArgs) -> Result<(), Failure> {
+    let output = match &args.log_file {
+        Some(path) => Output::file(path)?,
+        None => Output::System,
+    };
+    let messages = logging::start(args.verbose, output);
+    // Until the mount answers, somebody waits for it at the terminal.
+    messages.show(true);
+    let reporting = Reporting {
+        messages: messages.clone(),
+        bars: None,
+    };
+    let mut detached = false;
+    let result = serve(args, reporting, || {
+        messages.show(false);
+        detached = true;
+        daemon::detach()
+    });
+    if let Err(failure) = &result
+        && detached
+    {
+        // Nobody sees standard error any more.
+        log::error!("{}", failure.message);
+    }
+    result
+}
+
+fn serve(
+    args: &MountArgs,
+    reporting: Reporting,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> Result<(), Failure> {
+    daemon::prepare_process();
     let options = session::Options {
         access: match (args.allow_other, args.allow_root) {
             (true, _) => Access::Other,
@@ -65,6 +88,7 @@ fn serve(args: &MountArgs, ready: impl FnOnce() -> io::Result<()>) -> Result<(),
             Snapshot::Never => Policy::Never,
         },
         snapshot_folder: args.snapshot_dir.clone(),
+        gpt: args.gpt.into(),
         threads: args.threads.into(),
         kernel: kernel_options(&args.options),
     };
@@ -81,74 +105,7 @@ fn serve(args: &MountArgs, ready: impl FnOnce() -> io::Result<()>) -> Result<(),
         catalog,
         ownership,
         &options,
+        reporting,
         ready,
     )?)
-}
-
-/// Starts this program again in a session of its own and waits until its mount answers.
-fn start_daemon(arguments: Vec<OsString>) -> Result<(), Failure> {
-    let mut arguments = arguments.into_iter();
-    let name = arguments.next().unwrap_or_default();
-    let mut daemon = Command::new("/proc/self/exe")
-        .arg0(name)
-        .args(arguments)
-        .env(DAEMON, "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(StartError::Spawn)?;
-    let mut said = Vec::new();
-    if let Some(pipe) = daemon.stdout.take() {
-        pipe.take(READY.len() as u64)
-            .read_to_end(&mut said)
-            .map_err(StartError::Spawn)?;
-    }
-    if said == READY {
-        return Ok(());
-    }
-    let status = daemon.wait().map_err(StartError::Spawn)?;
-    match status.code().and_then(|code| u8::try_from(code).ok()) {
-        // Its message is on standard error already.
-        Some(code) if code != 0 => std::process::exit(code.into()),
-        _ => Err(StartError::Daemon.into()),
-    }
-}
-
-/// Lets go of the terminal and of the waiting command.
-fn detach(keep_stderr: bool) -> io::Result<()> {
-    // Fails only for a group leader, and the daemon of a command is none.
-    let _ = rustix::process::setsid();
-    rustix::process::chdir("/")?;
-    rustix::io::write(io::stdout().as_fd(), READY)?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    if !keep_stderr {
-        rustix::stdio::dup2_stderr(&null)?;
-    }
-    Ok(())
-}
-
-fn start_log(args: &MountArgs) -> Result<(), Failure> {
-    let level = match args.verbose {
-        0 => LevelFilter::Info,
-        1 => LevelFilter::Debug,
-        _ => LevelFilter::Trace,
-    };
-    let mut builder = env_logger::Builder::new();
-    // fuser reports what users can do nothing about, such as requests it does not know.
-    builder
-        .filter_level(level)
-        .filter_module("fuser", LevelFilter::Error);
-    builder.parse_env(LOG);
-    if let Some(path) = &args.log_file {
-        builder.target(env_logger::Target::Pipe(Box::new(open_log(path)?)));
-    }
-    builder.init();
-    Ok(())
-}
-
-fn open_log(path: &Path) -> Result<File, StartError> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    file.map_err(|error| StartError::LogFile(path.display().to_string(), error))
 }

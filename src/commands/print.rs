@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Failure;
+use crate::advice;
 
+/// Prints `text`, with its colours only on a terminal, and where `NO_COLOR` is not set.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = anstream::stdout().lock();
     ignore_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
@@ -21,7 +23,10 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 pub(super) fn ignore_closed(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
-            message: format!("cannot write to standard output: {error}"),
+            message: format!(
+                "cannot write to standard output: {error}{}",
+                advice::on_resources(&error)
+            ),
             status: super::FAILED,
         }),
         _ => Ok(()),

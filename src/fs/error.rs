@@ -30,7 +30,9 @@ pub enum Error {
     #[error("invalid argument")]
     Invalid,
     /// Too many files are open in this process to open one more.
-    #[error("too many open files")]
+    #[error(
+        "too many files are open; raise the limit with `ulimit -n`, or LimitNOFILE= of the systemd unit"
+    )]
     TooManyOpen,
     /// The source's own error.
     #[error(transparent)]

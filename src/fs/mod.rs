@@ -1,5 +1,6 @@
 //! The file system in our own terms: lookup, attributes, listing, opening, reading. No FUSE here.
 
+mod activity;
 mod alarm;
 mod error;
 mod inodes;
@@ -14,11 +15,12 @@ use sharded_slab::Slab;
 
 use crate::catalog::{Catalog, Directory, Found, Image, Listing, Skip};
 use crate::footer::{FOOTER_SIZE, SECTOR_SIZE};
-use crate::image::{OpenImage, Snapshots};
+use crate::image::{OpenImage, Opening};
 use crate::range::ByteRange;
 use crate::source::{Metadata, Timestamp};
 use crate::view::Filled;
 
+pub use activity::{Activity, OpenView, Reader, Totals, ViewState};
 use alarm::Alarm;
 pub use error::Error;
 pub use inodes::ROOT;
@@ -93,21 +95,17 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// Presents what `catalog` finds, opened as `snapshots` has it.
+    /// Presents what `catalog` finds, opened as `opening` has it.
     ///
     /// # Errors
     ///
     /// Where the source folder cannot be looked at.
-    pub fn new(
-        catalog: Catalog,
-        ownership: Ownership,
-        snapshots: Snapshots,
-    ) -> Result<Self, Error> {
+    pub fn new(catalog: Catalog, ownership: Ownership, opening: Opening) -> Result<Self, Error> {
         Ok(Self {
             inodes: Inodes::new(catalog.root()?),
             catalog,
             ownership,
-            images: OpenImages::new(snapshots),
+            images: OpenImages::new(opening),
             listings: Slab::new(),
             descriptors: Alarm::default(),
         })
@@ -152,17 +150,22 @@ impl FileSystem {
         }
     }
 
-    /// Opens a view; answers its handle.
+    /// What is open and was read.
+    pub fn activity(&self) -> &Arc<Activity> {
+        self.images.activity()
+    }
+
+    /// Opens a view for the process `pid`; answers its handle.
     ///
     /// # Errors
     ///
     /// [`Error::Stale`] where the source is another version by now: looking the name up again
     /// finds that.
-    pub fn open(&self, inode: u64) -> Result<u64, Error> {
+    pub fn open(&self, inode: u64, pid: u32) -> Result<u64, Error> {
         match self.node(inode)? {
             Node::Image(image) => {
-                self.descriptors
-                    .watch(self.images.open(&self.catalog, inode, &image))
+                let opened = self.images.open(&self.catalog, inode, &image, pid);
+                self.descriptors.watch(opened)
             }
             Node::Directory(_) => Err(Error::IsADirectory),
         }
@@ -170,7 +173,14 @@ impl FileSystem {
 
     /// The view behind a handle of [`FileSystem::open`].
     pub fn image(&self, handle: u64) -> Option<Arc<OpenImage>> {
-        self.images.get(handle)
+        Some(self.images.get(handle)?.image.clone())
+    }
+
+    /// From now on the kernel serves this handle of [`FileSystem::open`] without asking.
+    pub fn passed_through(&self, handle: u64) {
+        if let Some(handle) = self.images.get(handle) {
+            handle.activity.passed_through();
+        }
     }
 
     /// Closes a handle of [`FileSystem::open`].
@@ -191,7 +201,21 @@ impl FileSystem {
         size: u32,
         buffer: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], Error> {
-        let image = self.images.get(handle).ok_or(Error::BadHandle)?;
+        let handle = self.images.get(handle).ok_or(Error::BadHandle)?;
+        let result = Self::read_image(&handle.image, offset, size, buffer);
+        match &result {
+            Ok(bytes) => handle.activity.delivered(bytes.len()),
+            Err(_) => handle.activity.failed(),
+        }
+        result
+    }
+
+    fn read_image<'a>(
+        image: &OpenImage,
+        offset: u64,
+        size: u32,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], Error> {
         let within = ByteRange::new(0, image.size());
         let length = ByteRange::at(offset, size.into()).intersect(within).len() as usize;
         if buffer.len() < length {
@@ -213,7 +237,7 @@ impl FileSystem {
     ///
     /// [`Error::NothingThere`] where there is none; [`Error::Invalid`] for another `whence`.
     pub fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<u64, Error> {
-        let image = self.images.get(handle).ok_or(Error::BadHandle)?;
+        let image = &self.images.get(handle).ok_or(Error::BadHandle)?.image;
         let offset = u64::try_from(offset).map_err(|_| Error::NothingThere)?;
         let place = match whence {
             libc::SEEK_DATA => image.seek_data(offset)?,

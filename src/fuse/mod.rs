@@ -117,7 +117,7 @@ impl Filesystem for Fuse {
         });
     }
 
-    fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if flags.0 & libc::O_ACCMODE != libc::O_RDONLY {
             reply.error(Errno::EROFS);
             return;
@@ -129,9 +129,10 @@ impl Filesystem for Fuse {
         }
         let (fs, passthrough, direct_io) =
             (self.fs.clone(), self.passthrough.clone(), self.direct_io);
+        let pid = request.pid();
         // A snapshot may take its time, and no reader shall wait for it.
         self.workers.run_elsewhere(move || {
-            contained("open", || match fs.open(inode.0) {
+            contained("open", || match fs.open(inode.0, pid) {
                 Ok(handle) => {
                     let image = fs.image(handle).filter(|_| !direct_io);
                     let file = image.as_ref().and_then(|image| image.whole_file());
@@ -139,6 +140,7 @@ impl Filesystem for Fuse {
                     let register = file.map(|file| move || device.open_backing(file));
                     match passthrough.join(inode.0, register) {
                         Some(backing) => {
+                            fs.passed_through(handle);
                             // No cache of FUSE's own is in the way, so there is none to keep.
                             let mode = FopenFlags::empty();
                             reply.opened_passthrough(FileHandle(handle), mode, &backing)

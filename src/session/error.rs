@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::advice;
+
 /// Why a mount failed.
 #[derive(Debug, Error)]
 pub enum MountError {
     /// The source cannot be used.
-    #[error("{}: cannot open the source: {}{}", .0.display(), .1, source_remedy(.1))]
+    #[error("{}: cannot open the source: {}{}", .0.display(), .1, advice::on_reading(.1))]
     Source(PathBuf, #[source] io::Error),
     /// The folder for snapshots cannot be used.
     #[error("--snapshot-dir: {0}; name a writable folder on the file system of the images")]
@@ -33,7 +35,7 @@ pub enum MountError {
     #[error("{}: a mount whose daemon is gone is in the way; remove it with `fusermount3 -uz` or, as root, `umount -l`", .0.display())]
     Stale(PathBuf),
     /// The mount point cannot be looked at.
-    #[error("{}: cannot use the mount point: {}", .0.display(), .1)]
+    #[error("{}: cannot use the mount point: {}; name an empty folder that you own", .0.display(), .1)]
     Mountpoint(PathBuf, #[source] io::Error),
     /// The kernel has no FUSE, or it is not in this container.
     #[error(
@@ -56,25 +58,19 @@ pub enum MountError {
     )]
     SharingDenied,
     /// The helper unmounts only mounts that others may use.
-    #[error("--auto-unmount works only together with --allow-other or --allow-root")]
+    #[error(
+        "--auto-unmount works only together with --allow-other or --allow-root; add one of them"
+    )]
     AutoUnmountAlone,
     /// The system refused the mount.
-    #[error("{}: cannot mount: {}", .0.display(), one_line(.1))]
+    #[error("{}: cannot mount: {}{}", .0.display(), one_line(.1), advice::on_mounting(.1))]
     Mount(PathBuf, #[source] io::Error),
     /// The process cannot get what it needs.
-    #[error("cannot start: {0}")]
+    #[error("cannot start: {}{}", .0, advice::on_resources(.0))]
     Setup(#[source] io::Error),
     /// Serving requests failed.
-    #[error("the connection to the kernel failed: {0}")]
+    #[error("the connection to the kernel failed: {0}; mount again")]
     Serve(#[source] io::Error),
-}
-
-fn source_remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => "; name a folder of images, or one image",
-        io::ErrorKind::PermissionDenied => "; mount as a user who may read it",
-        _ => "",
-    }
 }
 
 fn one_line(error: &io::Error) -> String {

@@ -15,7 +15,7 @@ use crate::mounts;
 #[derive(Debug, Error)]
 pub enum UnmountError {
     /// Nothing of ours is mounted there.
-    #[error("{}: vhdfs has mounted nothing there", .0.display())]
+    #[error("{}: vhdfs has mounted nothing there; `findmnt -t fuse.vhdfs` lists its mounts", .0.display())]
     NotMounted(PathBuf),
     /// Files are open, or somebody's working folder is in it.
     #[error("{}: it is in use; close what uses it (`fuser -vm` tells), or detach it with `vhdfs umount --lazy`", .0.display())]

@@ -1,0 +1,134 @@
+//! Standard output as a place for disks: copies without passing the bytes through this process
+//! where it can be done, and keeps holes where it is a file.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pipe::SpliceFlags;
+
+use crate::range::ByteRange;
+
+/// What the output is, as far as copying into it goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// A regular file with nothing behind the current position.
+    File {
+        /// Where the output began.
+        start: u64,
+    },
+    /// A pipe.
+    Pipe,
+    /// Something that only takes bytes, or a file that already has bytes there.
+    Stream,
+}
+
+/// Standard output while a view is written to it.
+#[derive(Debug)]
+pub(super) struct Output {
+    file: File,
+    kind: Kind,
+    /// Whether the kernel copies for us; not asked again after one refusal.
+    kernel_copies: bool,
+}
+
+impl Output {
+    /// Looks at what `file` is.
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let appends = rustix::fs::fcntl_getfl(&file)?.contains(OFlags::APPEND);
+        let kind = if metadata.is_file() && !appends {
+            // Skipping leaves what is there: only behind the end that is a hole.
+            let start = (&file).stream_position()?;
+            if start >= metadata.len() {
+                Kind::File { start }
+            } else {
+                Kind::Stream
+            }
+        } else if metadata.file_type().is_fifo() {
+            Kind::Pipe
+        } else {
+            Kind::Stream
+        };
+        Ok(Self {
+            file,
+            kind,
+            kernel_copies: true,
+        })
+    }
+
+    /// Goes on behind `length` zeros.
+    pub(super) fn skip(&mut self, length: u64) -> io::Result<()> {
+        if let Kind::File { .. } = self.kind {
+            // A view is no larger than the largest off_t.
+            return self.file.seek(SeekFrom::Current(length as i64)).map(drop);
+        }
+        io::copy(&mut io::repeat(0).take(length), &mut self.file).map(drop)
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Lets the kernel copy some bytes of `range` out of `source`, from its start on; answers how
+    /// many, and nothing where it does not do that here. `is_frozen` says that nobody changes the
+    /// source: pages in a pipe are shared with it until they are read.
+    pub(super) fn copy_from(
+        &mut self,
+        source: BorrowedFd<'_>,
+        range: ByteRange,
+        is_frozen: bool,
+    ) -> io::Result<Option<u64>> {
+        if !self.kernel_copies {
+            return Ok(None);
+        }
+        let mut offset = range.start();
+        let length = usize::try_from(range.len()).unwrap_or(usize::MAX);
+        let copied = match self.kind {
+            Kind::File { .. } => {
+                rustix::fs::copy_file_range(source, Some(&mut offset), &self.file, None, length)
+            }
+            Kind::Pipe if is_frozen => {
+                let flags = SpliceFlags::empty();
+                rustix::pipe::splice(
+                    source,
+                    Some(&mut offset),
+                    self.file.as_fd(),
+                    None,
+                    length,
+                    flags,
+                )
+            }
+            _ => return Ok(None),
+        };
+        match copied {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => Ok(Some(count as u64)),
+            Err(Errno::INTR) => Ok(Some(0)),
+            // Another file system, or one that cannot: read and write instead.
+            Err(
+                Errno::XDEV
+                | Errno::INVAL
+                | Errno::OPNOTSUPP
+                | Errno::NOSYS
+                | Errno::PERM
+                | Errno::BADF,
+            ) => {
+                self.kernel_copies = false;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes back what was written, where that can be done: nobody shall find half an image.
+    pub(super) fn discard(&mut self) {
+        if let Kind::File { start } = self.kind {
+            // The command fails with the reason for discarding, whatever comes of this.
+            let _ = self.file.set_len(start);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Where messages go: the terminal, a file, or the machine's log.
+
+mod messages;
+mod system;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use env_logger::{Builder, Target, WriteStyle};
+use indicatif::MultiProgress;
+use log::{LevelFilter, Log, Metadata, Record};
+use thiserror::Error;
+
+pub use messages::{Message, Messages};
+use system::{SystemLog, severity};
+
+/// Environment variable that chooses what is logged, in the syntax of env_logger.
+pub const VARIABLE: &str = "VHDFS_LOG";
+
+/// Why logging cannot begin.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The log file cannot be opened.
+    #[error("{}: cannot open the log file: {}; name a file in a folder that exists and that you may write", .0.display(), .1)]
+    File(PathBuf, #[source] io::Error),
+}
+
+/// Where messages go.
+#[derive(Debug)]
+pub enum Output {
+    /// Standard error; on a terminal, above the progress bars.
+    Terminal(MultiProgress),
+    /// The end of this file.
+    File(File),
+    /// The journal or the syslog daemon, whichever listens at `/dev/log`; nowhere where none does.
+    System,
+}
+
+impl Output {
+    /// The end of the file at `path`, which is made where it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be opened.
+    pub fn file(path: &Path) -> Result<Self, LogError> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.map(Self::File)
+            .map_err(|error| LogError::File(path.to_owned(), error))
+    }
+}
+
+/// Sends all messages of this process to `output`, once and for all. `verbosity` adds debugging (1)
+/// and every request (2). Answers the memory of the latest warnings and errors.
+pub fn start(verbosity: u8, output: Output) -> Arc<Messages> {
+    let mut builder = Builder::new();
+    builder.filter_level(match verbosity {
+        0 => LevelFilter::Info,
+        1 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    });
+    // fuser reports what users can do nothing about, such as requests it does not know.
+    builder.filter_module("fuser", LevelFilter::Error);
+    builder.parse_env(VARIABLE).format_target(false);
+    match output {
+        Output::Terminal(_) if is_journal() => {
+            builder.format(|out, record| {
+                writeln!(out, "<{}>{}", severity(record.level()), record.args())
+            });
+        }
+        Output::Terminal(bars) if io::stderr().is_terminal() => {
+            let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            builder
+                .target(Target::Pipe(Box::new(AboveBars(bars))))
+                .write_style(if colours {
+                    WriteStyle::Always
+                } else {
+                    WriteStyle::Never
+                });
+        }
+        Output::Terminal(_) => {}
+        Output::File(file) => {
+            builder.target(Target::Pipe(Box::new(file)));
+        }
+        Output::System => {
+            builder
+                .format(system::format)
+                .target(Target::Pipe(Box::new(SystemLog::default())));
+        }
+    }
+    let messages = Arc::new(Messages::default());
+    let logger = Remembering {
+        logger: builder.build(),
+        messages: messages.clone(),
+    };
+    log::set_max_level(logger.logger.filter());
+    // Fails only where it was called before, and then that log goes on.
+    let _ = log::set_boxed_logger(Box::new(logger));
+    messages
+}
+
+/// Whether standard error is the journal's, which then reads levels as sd-daemon(3) has them.
+fn is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let Ok(found) = rustix::fs::fstat(io::stderr()) else {
+        return false;
+    };
+    stream == format!("{}:{}", found.st_dev, found.st_ino)
+}
+
+/// Passes messages on, and remembers the grave ones.
+struct Remembering {
+    logger: env_logger::Logger,
+    messages: Arc<Messages>,
+}
+
+impl Log for Remembering {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.logger.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.logger.matches(record) {
+            self.messages.remember(record);
+            self.logger.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.logger.flush();
+    }
+}
+
+/// Standard error above the bars, which are drawn anew.
+struct AboveBars(MultiProgress);
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

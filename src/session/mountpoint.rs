@@ -1,0 +1,67 @@
+//! Whether a folder can be mounted on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use log::warn;
+
+use super::{MountError, unmount};
+use crate::catalog::Catalog;
+use crate::mounts;
+
+/// Checks that the mount point can be used, and answers its canonical path.
+pub(super) fn check(mountpoint: &Path, catalog: &Catalog) -> Result<PathBuf, MountError> {
+    let path = || mountpoint.to_owned();
+    remove_stale_mount(mountpoint)?;
+    let metadata = mountpoint.metadata().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => MountError::MountpointMissing(path()),
+        _ => MountError::Mountpoint(path(), error),
+    })?;
+    if !metadata.is_dir() {
+        return Err(MountError::MountpointNotADirectory(path()));
+    }
+    let canonical = mountpoint
+        .canonicalize()
+        .map_err(|error| MountError::Mountpoint(path(), error))?;
+    let mounted = mounts::find(&canonical).map_err(MountError::Setup)?;
+    if let Some(entry) = mounted {
+        return Err(MountError::AlreadyMounted(canonical, entry.file_system));
+    }
+    let source = catalog.folder().path();
+    let overlaps = source.starts_with(&canonical)
+        || canonical.starts_with(source) && !catalog.is_single_image();
+    if overlaps {
+        return Err(MountError::Overlap(canonical, source.to_owned()));
+    }
+    match canonical
+        .read_dir()
+        .map(|mut entries| entries.next().is_some())
+    {
+        Ok(false) => Ok(canonical),
+        Ok(true) => Err(MountError::MountpointNotEmpty(canonical)),
+        Err(error) => Err(MountError::Mountpoint(canonical, error)),
+    }
+}
+
+/// A daemon that was killed leaves a mount of which every use fails: detaches it where it is ours.
+fn remove_stale_mount(mountpoint: &Path) -> Result<(), MountError> {
+    // Attributes may be remembered for a moment; statvfs always asks the daemon.
+    let asked = mountpoint
+        .metadata()
+        .and_then(|_| Ok(rustix::fs::statvfs(mountpoint)?));
+    if !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN)) {
+        return Ok(());
+    }
+    let absolute = mounts::absolute(mountpoint)
+        .map_err(|error| MountError::Mountpoint(mountpoint.into(), error))?;
+    let entry = mounts::find(&absolute).map_err(MountError::Setup)?;
+    if entry.is_none_or(|entry| entry.file_system != mounts::FILE_SYSTEM_TYPE) {
+        return Err(MountError::Stale(absolute));
+    }
+    unmount(&absolute, true).map_err(|_| MountError::Stale(absolute.clone()))?;
+    warn!(
+        "{}: removed the stale mount of a daemon that is gone",
+        absolute.display()
+    );
+    Ok(())
+}
