@@ -6,7 +6,7 @@
 mod common;
 
 use std::fs::{self, File, FileTimes, OpenOptions};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,7 @@ use common::{
 };
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 
 const SIZE: u64 = 5 * MIB + 100;
 
@@ -173,8 +174,9 @@ fn assert_change_is_noticed(change: impl FnOnce(&Case)) {
     oracle_verify(&case.raw, &case.view_path());
     case.assert_view_is_stale();
     let log = case.unmount();
-    assert_eq!(lines_with(&log, "a.raw").len(), 1, "{log}");
-    assert!(log.contains("ESTALE"), "{log}");
+    let told = lines_with(&log, "ESTALE");
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("a.raw"), "{log}");
 }
 
 #[test]
@@ -404,6 +406,36 @@ fn two_versions_are_never_mixed() {
         assert_eq!(mixed, None, "{} and another version", bytes[0]);
         true
     }
+}
+
+/// The source of one mount is another mount, whose daemon then dies.
+#[test]
+fn an_error_of_the_source_reaches_the_reader_as_its_errno() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    random_image(&folder.join("a.raw"), 1, 4 * MIB);
+    let never = ["--snapshot", "never"];
+    let below = Mount::with(&folder, &never);
+    // Under another name, so that the two daemons can be told apart.
+    let alias = lab.path().join("alias");
+    symlink(below.path(), &alias).expect("a link");
+    let mount = Mount::with(&alias, &never);
+    let view = open_past_cache(&mount.join("a.vhd"));
+    view.read_exact_at(&mut [0; 4096], 0).expect("a view");
+    let daemon = Pid::from_raw(below.pids()[0] as i32).expect("a process id");
+    kill_process(daemon, Signal::KILL).expect("kill the daemon below");
+    eventually("its end", || below.pids().is_empty());
+    for offset in [0, 2 * MIB, 4 * MIB + 100] {
+        let mut bytes = [0xEE; 64];
+        let result = view.read_at(&mut bytes, offset);
+        assert_eq!(errno_of(result), Errno::NOTCONN, "{offset}");
+        assert_eq!(bytes, [0xEE; 64], "{offset}");
+    }
+    assert_eq!(errno_of(mount.path().read_dir().map(drop)), Errno::NOTCONN);
+    drop(view);
+    mount.unmount();
+    run_ok(Command::new(tool("umount")).arg("-l").arg(below.path()));
+    below.wait_gone();
 }
 
 #[test]

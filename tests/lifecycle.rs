@@ -4,7 +4,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -206,4 +206,92 @@ fn a_source_is_mounted_more_than_once() {
     for mount in mounts {
         mount.unmount();
     }
+}
+
+#[test]
+fn every_option_of_mount_is_taken_by_both_its_names() {
+    let lab = Lab::new();
+    let folder = source(&lab);
+    random_image(&folder.join("b.bin"), 2, 600);
+    let log = lab.path().join("log");
+    let log = log.to_str().expect("text");
+    let long = [
+        "--include",
+        "*.bin",
+        "--exclude",
+        "c.*",
+        "--allow-devices",
+        "--allow-other",
+        "--uid",
+        "1",
+        "--gid",
+        "2",
+        "--file-mode",
+        "440",
+        "--dir-mode",
+        "550",
+        "--snapshot",
+        "auto",
+        "--gpt",
+        "keep",
+        "--threads",
+        "2",
+        "--log-file",
+        log,
+        "-v",
+    ];
+    let short = format!(
+        "include=*.bin,exclude=c.*,allow_devices,allow_other,uid=1,gid=2,file_mode=440,\
+         dir_mode=550,snapshot=never,gpt=keep,direct_io,threads=2,log_file={log},ro,nodev,nosuid,\
+         noexec,noatime,x-systemd.automount,_netdev"
+    );
+    for arguments in [&long[..], &["-o", &short]] {
+        let mount = Mount::with(&folder, arguments);
+        assert_tree(mount.path(), ["a.vhd", "b.bin.vhd"]);
+        let meta = mount.join("b.bin.vhd").metadata().expect("a view");
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (1, 2, 0o440));
+        mount.unmount();
+        let log = fs::read_to_string(log).expect("a log");
+        assert!(log.contains("is mounted on"), "{log}");
+        fs::remove_file(lab.path().join("log")).expect("remove the log");
+    }
+    let all = Mount::with(&folder, &["--all", "--allow-root"]);
+    assert_tree(all.path(), ["a.vhd", "b.bin.vhd"]);
+    all.unmount();
+}
+
+#[test]
+fn mount_8_and_fstab_can_mount() {
+    let lab = Lab::new();
+    let folder = source(&lab);
+    let mountpoint = lab.folder("mnt");
+    // mount(8) runs `mount.TYPE SOURCE DIR -o OPTIONS` for a type that the kernel does not know.
+    let helper = lab.path().join("mount.vhdfs");
+    std::os::unix::fs::symlink(vhdfs().get_program(), &helper).expect("a link");
+    run_ok(
+        Command::new(&helper)
+            .arg(&folder)
+            .arg(&mountpoint)
+            .args(["-o", "rw,allow_other,noexec,uid=7"]),
+    );
+    oracle_verify(&folder.join("a.raw"), &mountpoint.join("a.vhd"));
+    let meta = mountpoint.join("a.vhd").metadata().expect("a view");
+    assert_eq!(meta.uid(), 7);
+    run_ok(Command::new(tool("umount")).arg(&mountpoint));
+    assert_usable(&mountpoint);
+}
+
+#[test]
+fn auto_unmount_removes_the_mount_of_a_killed_daemon() {
+    let lab = Lab::new();
+    let folder = source(&lab);
+    let mountpoint = lab.folder("mnt");
+    let options = Options::default().at(&mountpoint);
+    let mount = options
+        .args(["--auto-unmount", "--allow-other"])
+        .mount(&folder);
+    signal(&mount, Signal::KILL);
+    eventually("the end of the mount", || !is_mount(&mountpoint));
+    assert_usable(&mountpoint);
+    mount.wait_gone();
 }
