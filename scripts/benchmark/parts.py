@@ -64,6 +64,34 @@ def reads(scratch, places, progress, runs, quick):
     return rows
 
 
+def defaults(scratch, places, progress, runs, quick):
+    """What the defaults were chosen from: numbers of threads, and how far the kernel reads ahead."""
+    size = (64 if quick else 1024) * MIB
+    system = kept(places, FileSystem(scratch, "ext4", size * 2 + 512 * MIB))
+    image = dense(system.source / "dense.raw", size)
+    os.sync()
+    targets = [Target("source", image, invalidate=False)]
+    for threads in [2, 4, 8]:
+        mount = kept(places, Mount(scratch, f"threads-{threads}", system.source, "--snapshot=never", f"--threads={threads}"))
+        targets.append(Target(f"{threads} threads", mount.path / "dense.vhd", mount.pids))
+    for ahead in [128, 256, 512, 1024]:
+        mount = kept(places, Mount(scratch, f"ahead-{ahead}", system.source, "--snapshot=never"))
+        device = os.stat(mount.path).st_dev
+        bdi = pathlib.Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+        bdi.write_text(str(ahead))
+        targets.append(Target(f"{ahead} KiB ahead", mount.path / "dense.vhd", mount.pids))
+    rows = []
+    chosen = [Pattern("read", block, readers) for block in ["4k", "64k", "128k", "1m", "4m"] for readers in [1, 4]]
+    chosen += [Pattern("randread", "4k", 1), Pattern("randread", "64k", 1), Pattern("read", "4m", 1, cached=False), Pattern("read", "4m", 4, cached=False)]
+    for pattern in chosen:
+        progress.set_description(f"defaults: {pattern}")
+        if pattern.cached:
+            warm(image)
+        measured = measure.compare(targets, pattern, size, runs, progress)
+        rows += [{"part": "defaults", "file_system": "ext4", "image": "dense", **row} for row in measured]
+    return rows
+
+
 def sparse_images(scratch, places, progress, runs, quick):
     """Half-empty and nearly empty images, uncached: holes must cost nothing."""
     size = (64 if quick else 1024) * MIB
@@ -262,4 +290,4 @@ def mounted(scratch, source):
     return mount.path, int(written), finish
 
 
-PARTS = {"reads": reads, "sparse": sparse_images, "listing": listing, "job": job}
+PARTS = {"reads": reads, "defaults": defaults, "sparse": sparse_images, "listing": listing, "job": job}
