@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::folder::{self, SourceFolder, Target};
 use crate::footer::{FOOTER_SIZE, Footer, Identity};
 use crate::format::{Format, HEAD_SIZE, TAIL_SIZE};
-use crate::layout::{self, Layout, LayoutError};
+use crate::layout::{self, Layout, LayoutError, Patch};
 use crate::names::Claim;
 use crate::select::{self, Selection, Verdict};
 use crate::source::{self, Kind, Metadata, SourceFile, Version};
@@ -493,19 +493,20 @@ impl Image {
         self.virtual_size() + FOOTER_SIZE as u64
     }
 
-    /// What stands where in the view.
+    /// What stands where in the view. `patches` are laid over the body of a raw image; a VHD
+    /// appears as it is.
     ///
     /// # Errors
     ///
-    /// Where the source is empty or too large.
-    pub fn layout(&self) -> Result<Layout, LayoutError> {
+    /// Where the source is empty or too large, or the patches do not fit.
+    pub fn layout(&self, patches: Vec<Patch>) -> Result<Layout, LayoutError> {
         let size = self.metadata.version.size;
         if self.format == Format::FixedVhd {
             return Layout::verbatim(size);
         }
         let virtual_size = Layout::checked_virtual_size(size)?;
         let footer = Footer::fixed(self.identity(), virtual_size);
-        Layout::fixed_vhd(size, footer.encode(), Vec::new())
+        Layout::fixed_vhd(size, footer.encode(), patches)
     }
 }
 

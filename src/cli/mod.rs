@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::check::Generation;
+use crate::image::GptPolicy;
+
 pub use helper::{HELPER_NAME, HelperArgs, is_helper};
 pub use mount_options::{OptionError, kernel_options};
 
@@ -43,6 +46,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write the VHD of an image to standard output, for hosts without FUSE
     Cat(CatArgs),
+    /// Tell whether Azure would take and boot an image
+    Check(CheckArgs),
     /// Write man pages and completions for packages
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -108,6 +113,9 @@ pub struct MountArgs {
     /// Make snapshots in this folder, which must be on the file system of the images
     #[arg(long, value_name = "DIR")]
     pub snapshot_dir: Option<PathBuf>,
+    /// What becomes of a GPT whose backup the padding takes away from the end of the disk
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub gpt: Gpt,
     /// Read past the kernel's page cache: faster for readers of large blocks
     #[arg(long)]
     pub direct_io: bool,
@@ -129,6 +137,25 @@ pub struct MountArgs {
     /// The options above by name, and those of mount(8)
     #[arg(short = 'o', long, value_name = "NAME[=VALUE],…")]
     pub options: Vec<String>,
+}
+
+/// What becomes of a GPT whose backup is not at the end of the padded disk.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Gpt {
+    /// It appears as it is
+    #[default]
+    Keep,
+    /// The view carries it with the backup moved to the end
+    Relocate,
+}
+
+impl From<Gpt> for GptPolicy {
+    fn from(gpt: Gpt) -> Self {
+        match gpt {
+            Gpt::Keep => Self::Keep,
+            Gpt::Relocate => Self::Relocate,
+        }
+    }
 }
 
 /// When opened views become snapshots.
@@ -201,8 +228,37 @@ pub struct InspectArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  vhdfs cat ~/images/disk.raw > disk.vhd")]
 pub struct CatArgs {
+    /// What becomes of a GPT whose backup the padding takes away from the end of the disk
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub gpt: Gpt,
     /// Raw image
     pub image: PathBuf,
+}
+
+/// Arguments of `vhdfs check`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  vhdfs check --generation 2 ~/images/debian.raw\n\nExit status:\n  0 ready · 1 not ready · 2 could not be checked"
+)]
+pub struct CheckArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Generation of the virtual machine; by default the one that the image looks like
+    #[arg(long, value_name = "NUMBER", value_parser = generation)]
+    pub generation: Option<Generation>,
+    /// Leave out what matters only for booting
+    #[arg(long)]
+    pub data_disk: bool,
+    /// Raw image, VHD, or a view on a mount
+    pub image: PathBuf,
+}
+
+fn generation(text: &str) -> Result<Generation, String> {
+    let number = text.parse().ok();
+    number
+        .and_then(Generation::from_number)
+        .ok_or_else(|| "1 or 2".into())
 }
 
 fn octal_mode(text: &str) -> Result<u32, String> {

@@ -12,7 +12,7 @@ use super::print::ignore_closed;
 use crate::advice;
 use crate::catalog::{self, Catalog, Found};
 use crate::cli::CatArgs;
-use crate::image::{Engine, OpenImage, Snapshots};
+use crate::image::{Engine, GptPolicy, OpenImage, Opening};
 use crate::range::ByteRange;
 use crate::view::Filled;
 
@@ -37,7 +37,7 @@ pub(super) fn run(args: &CatArgs) -> Result<(), Failure> {
     if io::stdout().is_terminal() {
         return Err(CatError::Terminal.into());
     }
-    let image = open(&args.image)?;
+    let image = open(&args.image, args.gpt.into())?;
     let mut output = Output::new(io::stdout().as_fd().try_clone_to_owned()?.into())?;
     match write_view(&image, &mut output) {
         Err(Stop::Read(error)) => {
@@ -106,7 +106,7 @@ fn write_data(image: &OpenImage, range: ByteRange, output: &mut Output) -> Resul
     Ok(())
 }
 
-fn open(path: &Path) -> Result<OpenImage, CatError> {
+fn open(path: &Path, gpt: GptPolicy) -> Result<OpenImage, CatError> {
     let failed = |error| CatError::Read(path.to_owned(), error);
     let no_view = |skip| match skip {
         catalog::Skip::Unreadable(error) => failed(error),
@@ -115,6 +115,10 @@ fn open(path: &Path) -> Result<OpenImage, CatError> {
     if path.is_dir() {
         return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
     }
+    let opening = Opening {
+        gpt,
+        ..Opening::default()
+    };
     // Naming a device is asking for it.
     let options = catalog::Options {
         allow_devices: true,
@@ -126,9 +130,7 @@ fn open(path: &Path) -> Result<OpenImage, CatError> {
         .and_then(|root| catalog.list(&root))
         .map_err(failed)?;
     match listing.entry(&catalog, 0).map_err(no_view)? {
-        (_, Found::Image(image)) => {
-            OpenImage::open(&catalog, &image, &Snapshots::default()).map_err(failed)
-        }
+        (_, Found::Image(image)) => OpenImage::open(&catalog, &image, &opening).map_err(failed),
         (_, Found::Directory(..)) => Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
     }
 }

@@ -13,6 +13,7 @@ use super::table::{Style, Table};
 use super::{Failure, catalog_options};
 use crate::advice;
 use crate::catalog::{Catalog, Directory, Found, Image, Skip};
+use crate::check;
 use crate::cli::ListArgs;
 use crate::format::Format;
 
@@ -97,8 +98,9 @@ impl Report {
                 match listing.entry(catalog, index) {
                     Ok((_, Found::Directory(inner, _))) => folders.push(inner),
                     Ok((view, Found::Image(image))) => {
-                        self.images
-                            .push(Shown::new(&image, &folder.shown_path().join(view)));
+                        let view = folder.shown_path().join(view);
+                        let remarks = remarks_of(catalog, &image);
+                        self.images.push(Shown::new(&image, &view, remarks));
                     }
                     Err(skip) if skip.is_gone() => {}
                     Err(skip) => {
@@ -156,8 +158,15 @@ impl Report {
     }
 }
 
+/// What is worth knowing about an image at a glance.
+fn remarks_of(catalog: &Catalog, image: &Image) -> Vec<String> {
+    let source = catalog.open_source(image);
+    let remarks = source.and_then(|source| check::remarks(&source));
+    remarks.unwrap_or_else(|error| vec![format!("its content cannot be read: {error}")])
+}
+
 impl Shown {
-    fn new(image: &Image, view: &Path) -> Self {
+    fn new(image: &Image, view: &Path, warnings: Vec<String>) -> Self {
         let metadata = image.metadata();
         Self {
             source: image.shown_path().to_string_lossy().into_owned(),
@@ -167,7 +176,7 @@ impl Shown {
             view_size: image.view_size(),
             allocated_size: metadata.blocks * 512,
             unique_id: image.identity().unique_id().to_string(),
-            warnings: Vec::new(),
+            warnings,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands: small programs over the library, each ending in an exit status.
 
 mod cat;
+mod check;
 mod daemon;
 mod generate;
 mod inspect;
@@ -63,17 +64,19 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         _ => arguments,
     };
     let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| error.exit());
+    let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
-        Command::Mount(args) => mount::run(*args, arguments),
-        Command::Umount(args) => umount::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Generate(args) => generate::run(&args),
-        Command::List(args) => list::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Cat(args) => cat::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Mount(args) => mount::run(*args, arguments).map(done),
+        Command::Umount(args) => umount::run(&args).map(done),
+        Command::Status(args) => status::run(&args).map(done),
+        Command::Generate(args) => generate::run(&args).map(done),
+        Command::List(args) => list::run(&args).map(done),
+        Command::Inspect(args) => inspect::run(&args).map(done),
+        Command::Cat(args) => cat::run(&args).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(failure) => {
             eprintln!(
                 "vhdfs: {}",

@@ -88,6 +88,7 @@ fn serve(
             Snapshot::Never => Policy::Never,
         },
         snapshot_folder: args.snapshot_dir.clone(),
+        gpt: args.gpt.into(),
         threads: args.threads.into(),
         kernel: kernel_options(&args.options),
     };

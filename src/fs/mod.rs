@@ -14,7 +14,7 @@ use sharded_slab::Slab;
 
 use crate::catalog::{Catalog, Directory, Found, Image, Listing, Skip};
 use crate::footer::{FOOTER_SIZE, SECTOR_SIZE};
-use crate::image::{OpenImage, Snapshots};
+use crate::image::{OpenImage, Opening};
 use crate::range::ByteRange;
 use crate::source::{Metadata, Timestamp};
 use crate::view::Filled;
@@ -92,21 +92,17 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// Presents what `catalog` finds, opened as `snapshots` has it.
+    /// Presents what `catalog` finds, opened as `opening` has it.
     ///
     /// # Errors
     ///
     /// Where the source folder cannot be looked at.
-    pub fn new(
-        catalog: Catalog,
-        ownership: Ownership,
-        snapshots: Snapshots,
-    ) -> Result<Self, Error> {
+    pub fn new(catalog: Catalog, ownership: Ownership, opening: Opening) -> Result<Self, Error> {
         Ok(Self {
             inodes: Inodes::new(catalog.root()?),
             catalog,
             ownership,
-            images: OpenImages::new(snapshots),
+            images: OpenImages::new(opening),
             listings: Slab::new(),
         })
     }

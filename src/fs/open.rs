@@ -1,19 +1,27 @@
 //! Open views: all opens of an inode share one.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use log::info;
+use lru::LruCache;
 use sharded_slab::Slab;
 
 use super::Error;
 use super::activity::{Activity, OpenView};
 use crate::catalog::{Catalog, Image};
-use crate::image::{OpenImage, Snapshots};
+use crate::check;
+use crate::image::{OpenImage, Opening};
+
+/// Number of inodes of which it is remembered that they were remarked upon.
+const REMARKED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// The views that are open, by inode and by handle.
 #[derive(Debug)]
 pub(super) struct OpenImages {
-    snapshots: Snapshots,
+    opening: Opening,
+    remarked: Mutex<LruCache<u64, ()>>,
     by_inode: Mutex<HashMap<u64, Shared>>,
     // Looked up by every read without a lock.
     by_handle: Slab<Arc<Handle>>,
@@ -37,9 +45,10 @@ struct Shared {
 
 impl OpenImages {
     /// Nothing is open yet.
-    pub(super) fn new(snapshots: Snapshots) -> Self {
+    pub(super) fn new(opening: Opening) -> Self {
         Self {
-            snapshots,
+            opening,
+            remarked: Mutex::new(LruCache::new(REMARKED)),
             by_inode: Mutex::default(),
             by_handle: Slab::new(),
             activity: Arc::default(),
@@ -56,7 +65,11 @@ impl OpenImages {
         pid: u32,
     ) -> Result<u64, Error> {
         let place = self.join(inode);
-        let opened = shared_or_new(&place, || OpenImage::open(catalog, image, &self.snapshots));
+        let opened = shared_or_new(&place, || {
+            let opened = OpenImage::open(catalog, image, &self.opening)?;
+            self.remark(inode, image, &opened);
+            Ok(opened)
+        });
         let handle = opened.and_then(|opened| {
             let (path, engine) = (image.shown_path(), opened.engine());
             let activity = self.activity.opened(&path, opened.size(), engine, pid);
@@ -77,6 +90,22 @@ impl OpenImages {
     /// What is open and was read.
     pub(super) fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// Tells the log, once, what is worth knowing about a view at a glance.
+    fn remark(&self, inode: u64, image: &Image, opened: &OpenImage) {
+        let mut remarked = self
+            .remarked
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if remarked.put(inode, ()).is_some() {
+            return;
+        }
+        drop(remarked);
+        // Whoever reads the view gets the error, if it lasts.
+        for remark in check::remarks(opened.view()).unwrap_or_default() {
+            info!("{}: {remark}", image.shown_path().display());
+        }
     }
 
     /// The view that a handle stands for.

@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::warn;
 use rustix::io::Errno;
+use thiserror::Error;
 
 use crate::catalog::{Catalog, Image};
-use crate::layout::Origin;
+use crate::format::Format;
+use crate::gpt::{self, RelocateError};
+use crate::layout::{LayoutError, Origin};
 use crate::range::ByteRange;
 use crate::source::{Freshness, SourceFile};
 use crate::view::{Filled, View};
@@ -34,29 +37,80 @@ pub struct OpenImage {
     stale: AtomicBool,
 }
 
+/// What becomes of a GPT whose backup is not at the end of the padded disk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum GptPolicy {
+    /// It appears as it is.
+    #[default]
+    Keep,
+    /// The view carries it with the backup at the end.
+    Relocate,
+}
+
+/// How views are opened.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// Which of them become snapshots.
+    pub snapshots: Snapshots,
+    /// What becomes of their partition tables.
+    pub gpt: GptPolicy,
+}
+
+/// Why a view that the user asked for cannot be opened, whatever the source says.
+#[derive(Debug, Error)]
+enum Refusal {
+    #[error("no snapshot: {0}")]
+    Snapshot(#[from] SnapshotError),
+    #[error("its GPT cannot be relocated: {0}; mount with --gpt keep to read it as it is")]
+    Gpt(#[from] RelocateError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
 impl OpenImage {
     /// Opens the image in the version that was found.
     ///
     /// # Errors
     ///
     /// `ESTALE` where the source is another version by now; the file system's own; where
-    /// `snapshots` demands a snapshot, why there is none.
-    pub fn open(catalog: &Catalog, image: &Image, snapshots: &Snapshots) -> io::Result<Self> {
+    /// `opening` demands what cannot be had, `EOPNOTSUPP`, with the reason in the log.
+    pub fn open(catalog: &Catalog, image: &Image, opening: &Opening) -> io::Result<Self> {
         let source = catalog.open_source(image)?;
-        let layout = image.layout().map_err(io::Error::other)?;
-        let clone = snapshots.take(&source, &layout, || catalog.open_folder_of(image));
-        let clone = clone.map_err(|error| {
-            if !matches!(error, SnapshotError::Changed) {
+        let prepared = Self::prepare(catalog, image, opening, source);
+        prepared.map_err(|refusal| {
+            let errno = refusal.errno();
+            if errno != Errno::STALE {
                 warn!(
-                    "{}: cannot be opened: no snapshot: {error}",
-                    source.path().display()
+                    "{}: cannot be opened: {refusal}",
+                    image.shown_path().display()
                 );
             }
-            io::Error::from(error.errno())
-        })?;
+            errno.into()
+        })
+    }
+
+    fn prepare(
+        catalog: &Catalog,
+        image: &Image,
+        opening: &Opening,
+        source: SourceFile,
+    ) -> Result<Self, Refusal> {
+        let patches = match (opening.gpt, image.format()) {
+            (GptPolicy::Relocate, Format::Raw) => gpt::relocate(&source, image.virtual_size())?,
+            _ => Vec::new(),
+        };
+        let layout = image.layout(patches)?;
+        // A clone fails where the source has changed since it was opened, so patches fit it.
+        let clone = opening
+            .snapshots
+            .take(&source, &layout, || catalog.open_folder_of(image))?;
         let (source, engine) = match clone {
             // The clone has the body at the same offsets, so the same layout fits.
-            Some(clone) => (SourceFile::new(clone, source.path())?, Engine::Snapshot),
+            Some(clone) => {
+                let path = source.path().to_owned();
+                let clone = SourceFile::new(clone, &path).map_err(SnapshotError::Finish)?;
+                (clone, Engine::Snapshot)
+            }
             None => (source, Engine::Direct),
         };
         Ok(Self {
@@ -64,6 +118,12 @@ impl OpenImage {
             engine,
             stale: AtomicBool::new(false),
         })
+    }
+
+    /// The bytes of the view, without the promise that they are all of one version: call
+    /// [`OpenImage::check`] after using them.
+    pub fn view(&self) -> &View<SourceFile> {
+        &self.view
     }
 
     /// Where the bytes come from.
@@ -151,5 +211,16 @@ impl OpenImage {
         let result = operation();
         self.check()?;
         result
+    }
+}
+
+impl Refusal {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Snapshot(error) => error.errno(),
+            Self::Gpt(RelocateError::Io(error)) => Errno::from_io_error(error).unwrap_or(Errno::IO),
+            Self::Gpt(_) => Errno::OPNOTSUPP,
+            Self::Layout(_) => Errno::FBIG,
+        }
     }
 }

@@ -27,6 +27,9 @@ const CHEAP_EXTENTS: u32 = 200;
 /// A clone first writes what is in memory only. More than this takes noticeably long.
 const CHEAP_UNWRITTEN: u64 = 16 << 20;
 
+/// What statfs(2) calls btrfs.
+const BTRFS_SUPER_MAGIC: rustix::fs::FsWord = 0x9123_683e;
+
 /// When a view becomes a snapshot.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Policy {
@@ -63,6 +66,9 @@ pub enum SnapshotError {
     /// No unnamed file can be made beside it, or where the user said.
     #[error("no unnamed file can be made in {}: {}", .0.display(), .1)]
     Folder(PathBuf, #[source] io::Error),
+    /// The user's folder for snapshots is on another file system than the sources.
+    #[error("{} is on another file system than the images", .0.display())]
+    Elsewhere(PathBuf),
     /// The file system cannot clone.
     #[error("its file system cannot clone it: {0}")]
     Clone(#[source] io::Error),
@@ -100,16 +106,24 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Makes snapshots by `policy`, beside the sources or in `folder`.
+    /// Makes snapshots by `policy`, beside the sources or in `folder`, which has to be on the file
+    /// system that holds `source_folder`.
     ///
     /// # Errors
     ///
-    /// Where no unnamed file can be made in `folder`.
-    pub fn new(policy: Policy, folder: Option<&Path>) -> Result<Self, SnapshotError> {
+    /// Where `folder` is elsewhere, or no unnamed file can be made in it.
+    pub fn new(
+        policy: Policy,
+        folder: Option<&Path>,
+        source_folder: &Path,
+    ) -> Result<Self, SnapshotError> {
         let folder = folder.map(|path| {
             let failed = |error: Errno| SnapshotError::Folder(path.to_owned(), error.into());
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+            if !share_file_system(folder.as_fd(), source_folder).map_err(failed)? {
+                return Err(SnapshotError::Elsewhere(path.to_owned()));
+            }
             unnamed_file(folder.as_fd()).map_err(failed)?;
             Ok((folder, path.to_owned()))
         });
@@ -233,6 +247,15 @@ fn check_cheap(source: &SourceFile) -> Result<(), SnapshotError> {
         // An old kernel does not tell; a clone that waits for the disk is still right.
         _ => Ok(()),
     }
+}
+
+/// Whether files can be cloned between both, as far as their devices tell. The subvolumes of one
+/// btrfs have devices of their own.
+fn share_file_system(folder: BorrowedFd<'_>, other: &Path) -> rustix::io::Result<bool> {
+    let (one, two) = (rustix::fs::fstat(folder)?, rustix::fs::stat(other)?);
+    let is_btrfs =
+        || rustix::fs::fstatfs(folder).is_ok_and(|found| found.f_type == BTRFS_SUPER_MAGIC);
+    Ok(one.st_dev == two.st_dev || is_btrfs())
 }
 
 fn unnamed_file(folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {

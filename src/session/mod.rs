@@ -23,7 +23,7 @@ use rustix::fs::MemfdFlags;
 use crate::catalog::{self, Catalog};
 use crate::fs::{FileSystem, Ownership};
 use crate::fuse::{Fuse, Passthrough};
-use crate::image::{Policy, Snapshots};
+use crate::image::{Opening, Policy, Snapshots};
 use crate::logging::Messages;
 use crate::sys;
 
@@ -62,9 +62,17 @@ pub fn serve(
         .map_err(|error| MountError::Source(source.to_owned(), error))?;
     let mountpoint = mountpoint::check(mountpoint, &catalog)?;
     options.check_permissions()?;
-    let snapshots = Snapshots::new(options.snapshot, options.snapshot_folder.as_deref())
-        .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
-    let fs = FileSystem::new(catalog, ownership, snapshots).map_err(|error| {
+    let snapshots = Snapshots::new(
+        options.snapshot,
+        options.snapshot_folder.as_deref(),
+        catalog.folder().path(),
+    )
+    .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
+    let opening = Opening {
+        snapshots,
+        gpt: options.gpt,
+    };
+    let fs = FileSystem::new(catalog, ownership, opening).map_err(|error| {
         MountError::Source(
             source.to_owned(),
             io::Error::from_raw_os_error(error.errno()),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fuser::{MountOption, SessionACL};
 
 use super::MountError;
-use crate::image::Policy;
+use crate::image::{GptPolicy, Policy};
 
 const DEVICE: &str = "/dev/fuse";
 const CONFIGURATION: &str = "/etc/fuse.conf";
@@ -39,6 +39,8 @@ pub struct Options {
     pub snapshot: Policy,
     /// Where snapshots are made; beside their sources by default.
     pub snapshot_folder: Option<PathBuf>,
+    /// What becomes of partition tables.
+    pub gpt: GptPolicy,
     /// Number of threads that receive requests, at least 2.
     pub threads: usize,
     /// Options of the kernel, such as `noexec`.

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod azurite;
+pub(crate) mod filesystem;
 pub(crate) mod images;
 pub(crate) mod mount;
 pub(crate) mod oracle;
@@ -14,6 +15,7 @@ pub(crate) mod snapshot;
 pub(crate) mod user;
 
 pub(crate) use azurite::Azurite;
+pub(crate) use filesystem::FileSystem;
 pub(crate) use images::{MIB, Rng, random_bytes, random_image, set_mtime, sparse_image};
 pub(crate) use mount::{Mount, Options};
 pub(crate) use oracle::oracle_verify;

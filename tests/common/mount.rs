@@ -67,7 +67,7 @@ impl Options {
             mounted: false,
         };
         let mut command = mount.command("mount");
-        command.args(self.arguments);
+        command.args(engine(&self.arguments)).args(self.arguments);
         if self.foreground {
             command.arg("-f");
         }
@@ -204,7 +204,15 @@ impl Mount {
         self.mounted = false;
         let mut command = self.command("umount");
         command.arg(&self.mountpoint);
-        let output = run(&mut command);
+        // Another test that starts a program holds what this one had open, for a moment.
+        let mut output = run(&mut command);
+        let _ = wait_until("the mount to be idle", || {
+            let busy = String::from_utf8_lossy(&output.stderr).contains("it is in use");
+            if busy {
+                output = run(&mut command);
+            }
+            !busy
+        });
         if !output.status.success() {
             detach(&self.mountpoint);
             return Err(describe(&command, &output));
@@ -258,6 +266,17 @@ impl Drop for Mount {
             }
         }
     }
+}
+
+/// The engine that the whole run of tests is to use, where the test does not choose one.
+fn engine(arguments: &[OsString]) -> Option<OsString> {
+    let chosen = arguments
+        .iter()
+        .any(|argument| argument.as_bytes().starts_with(b"--snapshot"));
+    let policy = std::env::var_os("VHDFS_TEST_SNAPSHOT").filter(|_| !chosen)?;
+    let mut option = OsString::from("--snapshot=");
+    option.push(policy);
+    Some(option)
 }
 
 /// Whether the very folder is a mount point; asks the kernel's table, not the file system, which

@@ -1,0 +1,57 @@
+//! Why a part of an image could not be read, though the image itself could.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ext4_view::Ext4Error;
+use thiserror::Error;
+
+use super::initrd::InitrdError;
+
+/// Why something inside of an image could not be read.
+#[derive(Debug, Error)]
+pub(super) enum Unread {
+    /// A structure leads to where nothing can be read.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The file system is damaged or of a kind that is not known.
+    #[error("{0}")]
+    Ext4(#[from] Ext4Error),
+    /// The initial RAM disk is damaged or of a kind that is not known.
+    #[error("{0}")]
+    Initrd(#[from] InitrdError),
+    /// A parser gave up in a way that it should not.
+    #[error("its structure is damaged")]
+    Panic,
+    /// The file system does not fit its partition.
+    #[error("the file system is larger than its partition")]
+    LargerThanPartition,
+    /// The file system would need too much memory.
+    #[error("the file system has {0} block groups, which is too many")]
+    BlockGroups(u64),
+    /// A file is larger than what is read.
+    #[error("`{path}` has {size} bytes, and at most {limit} are read")]
+    FileSize {
+        /// Its path.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// All text files together are larger than what is read.
+    #[error("more than {0} bytes of text would have to be read")]
+    TextBudget(u64),
+    /// A file that should be there is not.
+    #[error("there is no such file")]
+    Missing,
+    /// A partition that should hold a FAT file system holds something else.
+    #[error("it holds {0}, and FAT is required")]
+    NotFat(&'static str),
+}
+
+/// Runs code that calls the parsers of other projects, which were not made for hostile bytes: a
+/// panic in one of them is one more reason why something cannot be read.
+pub(super) fn contained<T>(read: impl FnOnce() -> Result<T, Unread>) -> Result<T, Unread> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(Unread::Panic))
+}

@@ -1,0 +1,103 @@
+//! `vhdfs check`: whether Azure would take and boot an image.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use indicatif::HumanBytes;
+use thiserror::Error;
+
+use super::Failure;
+use super::print::{print, print_json};
+use crate::check::{self, CheckError, Progress, Report};
+use crate::cli::CheckArgs;
+use crate::folder;
+use crate::source::{Freshness, Kind, SourceFile};
+
+/// A check that takes longer than this tells how far it is.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why an image cannot be checked.
+#[derive(Debug, Error)]
+enum Uncheckable {
+    #[error("{}: cannot be read: {}", .0.display(), .1)]
+    Read(PathBuf, #[source] io::Error),
+    #[error("{}: is not a file; name an image", .0.display())]
+    NotAFile(PathBuf),
+    #[error("{}: {}", .0.display(), .1)]
+    Check(PathBuf, #[source] CheckError),
+    #[error("{}: it changed meanwhile; check it again", .0.display())]
+    Changed(PathBuf),
+}
+
+/// 1 means that the image is not ready, so what cannot be checked ends with 2.
+pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let report = judge(args).map_err(Failure::usage)?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&format!("{report}\n"))?;
+    }
+    Ok(ExitCode::from(report.verdict().exit_status()))
+}
+
+fn judge(args: &CheckArgs) -> Result<Report, Uncheckable> {
+    let options = check::Options {
+        generation: args.generation,
+        data_disk: args.data_disk,
+    };
+    let image = Rc::new(open(&args.image)?);
+    let mut shown = Shown::default();
+    let name = args.image.to_string_lossy();
+    let report = check::check(&name, image.clone(), &options, &mut |progress| {
+        shown.tell(progress)
+    });
+    shown.clear();
+    let failed = |error| Uncheckable::Read(args.image.clone(), error);
+    if image.check().map_err(failed)? == Freshness::Changed {
+        return Err(Uncheckable::Changed(args.image.clone()));
+    }
+    report.map_err(|error| Uncheckable::Check(args.image.clone(), error))
+}
+
+fn open(path: &Path) -> Result<SourceFile, Uncheckable> {
+    let failed = |error| Uncheckable::Read(path.to_owned(), error);
+    let file = folder::open_path(path).map_err(failed)?;
+    let image = SourceFile::new(file, path).map_err(failed)?;
+    match image.metadata().kind {
+        Kind::File | Kind::BlockDevice => Ok(image),
+        _ => Err(Uncheckable::NotAFile(path.to_owned())),
+    }
+}
+
+/// One line on a terminal that tells how far a long check is.
+#[derive(Debug, Default)]
+struct Shown {
+    began: Option<Instant>,
+    line: bool,
+}
+
+impl Shown {
+    fn tell(&mut self, progress: Progress) {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        if began.elapsed() < PATIENCE || !io::stderr().is_terminal() {
+            return;
+        }
+        self.line = true;
+        let read = HumanBytes(progress.bytes_read);
+        // Progress that cannot be shown is no reason to stop.
+        let _ = write!(
+            io::stderr(),
+            "\r\x1b[Kchecking the {}, {read} read",
+            progress.step
+        );
+    }
+
+    fn clear(&mut self) {
+        if self.line {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A minimal Debian, prepared as the guide asks, as a disk image for both generations.
+//!
+//! It is built once for all tests, and kept beside the build for later runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::tools::{self, MIB, run, run_with_input};
+
+/// The release that is installed.
+const RELEASE: &str = "bookworm";
+/// What the image needs beyond a minimal system.
+const PACKAGES: &str = "grub-efi-amd64-bin,grub-pc-bin,initramfs-tools,linux-image-cloud-amd64,\
+                        openssh-server,systemd-sysv,udev,waagent,zstd";
+/// What no rule looks at and the image is smaller without.
+const LEFT_OUT: &[&str] = &[
+    "usr/lib/grub",
+    "usr/lib/python3.11",
+    "usr/lib/udev/hwdb.d",
+    "usr/lib/locale",
+    "usr/share/doc",
+    "usr/share/i18n",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/perl",
+    "usr/lib/x86_64-linux-gnu",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+];
+/// The kernel's command line as the guide wants it.
+pub(crate) const CMDLINE: &str =
+    "root=/dev/sda3 ro rootdelay=300 console=ttyS0 earlyprintk=ttyS0 net.ifnames=0";
+
+pub(crate) const BIOS_START: u64 = MIB;
+pub(crate) const ESP_START: u64 = 2 * MIB;
+pub(crate) const ESP_SIZE: u64 = 34 * MIB;
+pub(crate) const ROOT_START: u64 = ESP_START + ESP_SIZE;
+pub(crate) const ROOT_SIZE: u64 = 192 * MIB;
+/// Room for one more partition, and the backup GPT.
+pub(crate) const SPARE_START: u64 = ROOT_START + ROOT_SIZE;
+pub(crate) const SPARE_SIZE: u64 = 40 * MIB;
+pub(crate) const DISK_SIZE: u64 = SPARE_START + SPARE_SIZE + MIB;
+
+/// The image, and what the tests want to know of it.
+pub(crate) struct Base {
+    pub(crate) image: PathBuf,
+    /// Release of its kernel.
+    pub(crate) kernel: String,
+    /// Its root folder, unpacked.
+    pub(crate) root: PathBuf,
+}
+
+/// The image, built at the first call.
+pub(crate) fn base() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check-base");
+        let root = folder.join("root");
+        let image = folder.join("disk.raw");
+        // The name of the built image tells from which script it was built.
+        let mark = folder.join("built-from");
+        let script = include_str!("base.rs");
+        if fs::read_to_string(&mark).ok().as_deref() != Some(script) {
+            drop(fs::remove_dir_all(&folder));
+            fs::create_dir_all(&folder).expect("a folder for the image");
+            install(&root);
+            prepare(&root);
+            assemble(&folder, &root, &image);
+            fs::write(&mark, script).expect("the mark is written");
+        }
+        let kernel = kernel_of(&root);
+        Base {
+            image,
+            kernel,
+            root,
+        }
+    })
+}
+
+/// Address of the Debian archive that this machine's apt uses.
+fn mirror() -> String {
+    let format = "$(REPO_URI) $(ORIGIN) $(LABEL)";
+    let list = run(
+        "apt-get",
+        &[
+            &"indextargets",
+            &"--format",
+            &format,
+            &"Created-By: Packages",
+        ],
+    );
+    let of_debian = list
+        .lines()
+        .find_map(|line| line.strip_suffix(" Debian Debian"));
+    let mirror = of_debian.expect("apt knows a Debian archive; run `apt-get update` first");
+    mirror.to_owned()
+}
+
+fn install(root: &Path) {
+    let include = format!("--include={PACKAGES}");
+    run(
+        "debootstrap",
+        &[&"--variant=minbase", &include, &RELEASE, &root, &mirror()],
+    );
+}
+
+fn kernel_of(root: &Path) -> String {
+    let mut names = fs::read_dir(root.join("lib/modules")).expect("modules");
+    let entry = names.next().expect("a kernel").expect("a name");
+    entry.file_name().into_string().expect("UTF-8")
+}
+
+/// The grub.cfg, in the shape that grub-mkconfig gives it.
+pub(crate) fn grub_cfg(kernel: &str, cmdline: &str) -> String {
+    let entry = |title: &str, id: &str, cmdline: &str| {
+        format!(
+            "menuentry '{title}' --class debian $menuentry_id_option '{id}' {{\n\
+             \tload_video\n\tinsmod ext2\n\tset root='hd0,gpt3'\n\
+             \techo\t'Loading Linux {kernel} ...'\n\
+             \tlinux\t/boot/vmlinuz-{kernel} {cmdline}\n\
+             \tinitrd\t/boot/initrd.img-{kernel}\n}}\n"
+        )
+    };
+    format!(
+        "if [ -s $prefix/grubenv ]; then\n  load_env\nfi\n\
+         if [ \"${{next_entry}}\" ] ; then\n   set default=\"${{next_entry}}\"\n\
+         else\n   set default=\"0\"\nfi\n\
+         function load_video {{\n  insmod all_video\n}}\n{}\
+         submenu 'Advanced options' $menuentry_id_option 'gnulinux-advanced' {{\n{}}}\n",
+        entry("Debian GNU/Linux", "gnulinux-simple", cmdline),
+        entry(
+            "Recovery mode",
+            "gnulinux-recovery",
+            "root=/dev/sda3 ro single"
+        ),
+    )
+}
+
+/// Does what the guide asks of the system.
+fn prepare(root: &Path) {
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is made");
+        fs::write(path, text).expect("the file is written");
+    };
+    write("boot/grub/grub.cfg", &grub_cfg(&kernel_of(root), CMDLINE));
+    write(
+        "etc/fstab",
+        "/dev/sda3 / ext4 defaults 0 1\n/dev/sda2 /boot/efi vfat umask=0077 0 1\n",
+    );
+    let conf = fs::read_to_string(root.join("etc/waagent.conf")).expect("the agent's file");
+    write(
+        "etc/waagent.conf",
+        &conf.replace("Provisioning.Agent=cloud-init", "Provisioning.Agent=auto"),
+    );
+    // What `waagent -deprovision+user` removes.
+    for entry in fs::read_dir(root.join("etc/ssh")).expect("/etc/ssh") {
+        let path = entry.expect("an entry").path();
+        if path.display().to_string().contains("ssh_host_") {
+            fs::remove_file(path).expect("a key is removed");
+        }
+    }
+    fs::remove_file(root.join("etc/machine-id")).expect("the machine id is removed");
+    write("etc/machine-id", "");
+}
+
+/// Makes the disk: BIOS boot partition, EFI system partition, root, and room for one more.
+fn assemble(folder: &Path, root: &Path, image: &Path) {
+    let esp = make_esp(folder, root);
+    let boot_img = fs::read(root.join("usr/lib/grub/i386-pc/boot.img")).expect("GRUB's boot.img");
+    for path in LEFT_OUT {
+        drop(fs::remove_dir_all(root.join(path)));
+    }
+    // The lists of modules stay, and the initrd has those that matter.
+    let modules = root
+        .join("lib/modules")
+        .join(kernel_of(root))
+        .join("kernel");
+    fs::remove_dir_all(modules).expect("the modules are removed");
+    let root_part = folder.join("root.ext4");
+    let size = format!("{}k", ROOT_SIZE / 1024);
+    run("mkfs.ext4", &[&"-q", &"-d", &root, &root_part, &size]);
+    let file = fs::File::create(image).expect("the image is made");
+    file.set_len(DISK_SIZE).expect("the image has a size");
+    let line = |start: u64, size: u64, kind: &str| {
+        format!("start={}, size={}, type={kind}\n", start / 512, size / 512)
+    };
+    let script = [
+        "label: gpt\n".to_owned(),
+        line(BIOS_START, MIB, "21686148-6449-6E6F-744E-656564454649"),
+        line(ESP_START, ESP_SIZE, "U"),
+        line(ROOT_START, ROOT_SIZE, "L"),
+    ];
+    run_with_input("sfdisk", &[&"--quiet", &image], script.concat().as_bytes());
+    tools::write_at(image, 0, &boot_img[..440]);
+    tools::embed(image, ESP_START, &esp);
+    tools::embed(image, ROOT_START, &root_part);
+    for part in [esp, root_part] {
+        fs::remove_file(part).expect("the part is removed");
+    }
+}
+
+/// An EFI system partition with GRUB where new machines look for it.
+fn make_esp(folder: &Path, root: &Path) -> PathBuf {
+    let loader = root.join("usr/lib/grub/x86_64-efi/monolithic/grubx64.efi");
+    let esp = folder.join("esp.fat");
+    run("mkfs.vfat", &[&"-C", &esp, &(ESP_SIZE / 1024).to_string()]);
+    run(
+        "mmd",
+        &[&"-i", &esp, &"::EFI", &"::EFI/BOOT", &"::EFI/debian"],
+    );
+    run("mcopy", &[&"-i", &esp, &loader, &"::EFI/BOOT/BOOTX64.EFI"]);
+    run(
+        "mcopy",
+        &[&"-i", &esp, &loader, &"::EFI/debian/grubx64.efi"],
+    );
+    esp
+}

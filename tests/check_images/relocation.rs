@@ -1,0 +1,268 @@
+//! Relocated tables in the eyes of sfdisk, sgdisk and parted.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use vhdfs::check;
+use vhdfs::gpt::{RelocateError, relocate};
+use vhdfs::layout::Patch;
+
+use super::tools::{
+    self, DATA, FileDisk, Folder, Loop, MIB, assert_findings, output, run, run_with_input, text_of,
+};
+
+const SCRIPT: &[u8] =
+    b"label: gpt\nfirst-lba: 34\nstart=2048, size=2048, type=U\nsize=4096, name=data\n";
+
+fn padded(size: u64) -> u64 {
+    size.next_multiple_of(MIB)
+}
+
+fn patches(image: &Path) -> Result<Vec<Patch>, RelocateError> {
+    let disk = FileDisk::open(image);
+    relocate(&disk, padded(std::fs::metadata(image).unwrap().len()))
+}
+
+/// Copies of an image, padded as a view is: one as it was, one relocated.
+fn views(folder: &Folder, image: &Path) -> (PathBuf, PathBuf) {
+    let size = padded(std::fs::metadata(image).unwrap().len());
+    let (kept, relocated) = (folder.copy("kept", image), folder.copy("relocated", image));
+    for view in [&kept, &relocated] {
+        File::options()
+            .write(true)
+            .open(view)
+            .unwrap()
+            .set_len(size)
+            .unwrap();
+    }
+    for patch in patches(image).unwrap() {
+        assert!(patch.offset + patch.bytes.len() as u64 <= size);
+        tools::write_at(&relocated, patch.offset, &patch.bytes);
+    }
+    (kept, relocated)
+}
+
+/// What a tool has against the table of an image.
+fn complaints(tool: &str, image: &Path) -> Option<String> {
+    let path = &image as &dyn AsRef<std::ffi::OsStr>;
+    let output = match tool {
+        "sfdisk" => output("sfdisk", &[&"--verify", path], b""),
+        "sgdisk" => output("sgdisk", &[&"-v", path], b""),
+        _ => output("parted", &[&"-s", path, &"unit", &"s", &"print"], b""),
+    };
+    let text = text_of(&output);
+    let lower = text.to_lowercase().replace("no errors detected", "");
+    let bad = [
+        "warning",
+        "error",
+        "problem:",
+        "not all of the space",
+        "corrupt",
+        "caution",
+        "mismatch",
+    ];
+    let complains = !output.status.success() || bad.iter().any(|word| lower.contains(word));
+    complains.then_some(text)
+}
+
+/// The partitions as sfdisk sees them.
+fn partitions(image: &Path) -> Vec<String> {
+    let dump = run("sfdisk", &[&"--dump", &image]);
+    let lines = dump.lines().filter_map(|line| line.split_once(" : "));
+    lines.map(|(_, partition)| partition.to_owned()).collect()
+}
+
+/// Asserts that the tools accept the relocated table with these partitions, and not the kept one.
+fn assert_relocation(folder: &Folder, image: &Path, expected: &[String]) {
+    let (kept, relocated) = views(folder, image);
+    for tool in ["sfdisk", "sgdisk", "parted"] {
+        assert_eq!(complaints(tool, &relocated), None, "{tool}");
+        let against = complaints(tool, &kept);
+        assert!(against.is_some(), "{tool} accepts the kept table");
+    }
+    assert_same_but_tables(&kept, &relocated);
+    assert_eq!(partitions(&relocated), expected);
+    assert_findings(&relocated, DATA, &[]);
+    let found = tools::ids(&tools::check(&kept, DATA));
+    assert!(found.contains(&"gpt-backup-position"), "{found:?}");
+}
+
+/// Only the first two sectors and the last 33 differ.
+fn assert_same_but_tables(kept: &Path, relocated: &Path) {
+    let size = std::fs::metadata(kept).unwrap().len();
+    let (kept, relocated) = (File::open(kept).unwrap(), File::open(relocated).unwrap());
+    let read = |file: &File| {
+        let mut bytes = vec![0; (size - 35 * 512) as usize];
+        file.read_exact_at(&mut bytes, 1024).unwrap();
+        bytes
+    };
+    assert!(read(&kept) == read(&relocated));
+}
+
+fn fill_partitions(image: &Path) {
+    let bytes: Vec<u8> = (0..3 * MIB).map(|at| (at % 251) as u8).collect();
+    tools::write_at(image, MIB, &bytes);
+}
+
+#[test]
+fn tables_of_sfdisk() {
+    for size in [20 * MIB + 512, 21 * MIB - 512, 22 * MIB + 300 * 512] {
+        let folder = Folder::new();
+        let image = folder.sparse("disk.raw", size);
+        run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
+        fill_partitions(&image);
+        assert_relocation(&folder, &image, &partitions(&image));
+    }
+}
+
+#[test]
+fn tables_of_sgdisk() {
+    let folder = Folder::new();
+    let image = folder.sparse("disk.raw", 30 * MIB + 5 * 512);
+    run(
+        "sgdisk",
+        &[
+            &"-n",
+            &"1:2048:+1M",
+            &"-t",
+            &"1:ef02",
+            &"-n",
+            &"2:4096:+20M",
+            &image,
+        ],
+    );
+    fill_partitions(&image);
+    assert_relocation(&folder, &image, &partitions(&image));
+}
+
+#[test]
+fn tables_of_parted() {
+    let folder = Folder::new();
+    let image = folder.sparse("disk.raw", 30 * MIB + 77 * 512);
+    run(
+        "parted",
+        &[
+            &"-s", &image, &"mklabel", &"gpt", &"mkpart", &"a", &"1MiB", &"9MiB",
+        ],
+    );
+    fill_partitions(&image);
+    assert_relocation(&folder, &image, &partitions(&image));
+}
+
+/// An image whose length is no whole number of sectors.
+#[test]
+fn odd_lengths() {
+    let folder = Folder::new();
+    let image = folder.sparse("disk.raw", 20 * MIB + 512);
+    run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
+    let before = partitions(&image);
+    File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_len(20 * MIB + 700)
+        .unwrap();
+    assert_relocation(&folder, &image, &before);
+}
+
+/// An image that was cut off behind its last partition, backup and all.
+#[test]
+fn cut_off_images() {
+    let folder = Folder::new();
+    let image = folder.sparse("disk.raw", 40 * MIB);
+    run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
+    let before = partitions(&image);
+    File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_len(25 * MIB)
+        .unwrap();
+    assert_relocation(&folder, &image, &before);
+    assert_findings(&image, DATA, &["gpt-backup-position", "gpt-backup-damaged"]);
+}
+
+#[test]
+fn aligned_and_mbr_disks_keep_every_byte() {
+    let folder = Folder::new();
+    let image = folder.sparse("aligned.raw", 20 * MIB);
+    run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
+    assert!(patches(&image).unwrap().is_empty());
+    assert_findings(&image, DATA, &[]);
+    let image = folder.sparse("mbr.raw", 20 * MIB + 512);
+    run_with_input(
+        "sfdisk",
+        &[&"--quiet", &image],
+        b"label: dos\nsize=2048\nsize=2048, type=83\n",
+    );
+    assert!(patches(&image).unwrap().is_empty());
+    assert_findings(&image, DATA, &["size-padding"]);
+}
+
+#[test]
+fn damaged_and_full_disks_are_refused() {
+    let folder = Folder::new();
+    let image = folder.sparse("disk.raw", 20 * MIB + 512);
+    run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
+    let broken = folder.copy("broken", &image);
+    tools::write_at(&broken, 1024 + 20, b"x");
+    assert!(matches!(patches(&broken), Err(RelocateError::Primary(_))));
+    assert_findings(&broken, DATA, &["gpt-damaged", "size-padding"]);
+    // Cut off so that the end of the padded disk is in the last partition.
+    let full = folder.sparse("full.raw", 40 * MIB);
+    run("sgdisk", &[&"-N", &"1", &full]);
+    File::options()
+        .write(true)
+        .open(&full)
+        .unwrap()
+        .set_len(30 * MIB)
+        .unwrap();
+    let refusal = patches(&full);
+    assert!(matches!(
+        refusal,
+        Err(RelocateError::Partition { number: 1, .. })
+    ));
+    assert_findings(
+        &full,
+        DATA,
+        &[
+            "gpt-backup-damaged",
+            "gpt-backup-position",
+            "partition-range",
+        ],
+    );
+}
+
+#[test]
+fn sectors_of_4096_bytes() {
+    let folder = Folder::new();
+    let image = folder.sparse("disk.raw", 20 * MIB + 4096);
+    let device = Loop::attach(&image, 4096);
+    run_with_input(
+        "sfdisk",
+        &[&"--quiet", &device.path],
+        b"label: gpt\nsize=1024\n",
+    );
+    drop(device);
+    let (kept, relocated) = views(&folder, &image);
+    let device = Loop::attach(&relocated, 4096);
+    assert_eq!(complaints("sfdisk", &device.path), None);
+    drop(device);
+    assert_findings(&relocated, DATA, &["table-4kn-data"]);
+    assert_findings(&kept, DATA, &["table-4kn-data", "gpt-backup-position"]);
+}
+
+#[test]
+fn remarks_tell_what_is_cheap_to_know() {
+    let folder = Folder::new();
+    let image = folder.sparse("disk.raw", 20 * MIB + 512);
+    let remarks = |image: &Path| check::remarks(&FileDisk::open(image)).unwrap().join("; ");
+    assert_eq!(remarks(&image), "no partition table");
+    run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
+    assert!(remarks(&image).contains("--gpt relocate"));
+    let (_, relocated) = views(&folder, &image);
+    assert_eq!(remarks(&relocated), "");
+    let tiny = folder.sparse("tiny.raw", MIB);
+    assert!(remarks(&tiny).contains("20 MiB"));
+}
