@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 
 use common::mount::{is_mount, wait_until};
 use common::{
-    Lab, MIB, Mount, Options, User, random_image, run, run_ok, sparse_image, stdout_of, tool, vhdfs,
+    FileSystem, Lab, MIB, Mount, Options, User, random_image, run, run_ok, sparse_image, stdout_of,
+    tool, vhdfs,
 };
 use serde_json::{Value, json};
 
@@ -93,6 +94,29 @@ fn the_status_counts_what_is_read() {
         (&json!(300_000), &json!(1))
     );
     mount.unmount();
+}
+
+#[test]
+fn the_status_names_the_engine() {
+    let disk = FileSystem::new("xfs", 400 * MIB);
+    let source = disk.folder("source");
+    random_image(&source.join("disk.raw"), 1, 5 * MIB);
+    let engine = |arguments: &[&str]| {
+        let mount = Mount::with(&source, arguments);
+        let view = File::open(mount.join("disk.vhd")).expect("open a view");
+        let engine = status(&mount)["views"][0]["engine"].clone();
+        drop(view);
+        mount.unmount();
+        engine
+    };
+    assert_eq!(engine(&["--snapshot", "never"]), "direct");
+    assert_eq!(engine(&["--snapshot", "always", "--direct-io"]), "snapshot");
+    // Only root may have the kernel serve a file by itself.
+    let wanted = match rustix::process::geteuid().is_root() {
+        true => "passthrough",
+        false => "snapshot",
+    };
+    assert_eq!(engine(&["--snapshot", "always"]), wanted);
 }
 
 #[test]
@@ -277,7 +301,7 @@ fn the_list_is_a_table() {
             "KiB"
         ]
     );
-    assert_eq!(rows[2].last(), Some(&"sub/big.vhd"));
+    assert!(rows[2].contains(&"sub/big.vhd") && text.contains("no partition table"));
     assert!(text.contains("DOES NOT APPEAR") && text.contains("notes.txt"));
     assert!(!text.contains('\u{1b}'), "{text:?}");
 
@@ -288,6 +312,7 @@ fn the_list_is_a_table() {
     );
     let coloured = Terminal::run(&lab, &command, &[]).end();
     assert!(coloured.contains("\u{1b}[1mSOURCE"), "{coloured:?}");
+    assert!(coloured.contains("\u{1b}[33mdisk.raw"), "{coloured:?}");
     let plain = Terminal::run(&lab, &command, &[("NO_COLOR", "1")]).end();
     assert!(
         plain.contains("SOURCE") && !plain.contains('\u{1b}'),
