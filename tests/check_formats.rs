@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -217,4 +218,45 @@ fn assert_container(image: &Path, name: &str, remedy: &str) {
     let text = |key: &str| found[0][key].as_str().unwrap();
     assert!(text("message").contains(name), "{found:?}");
     assert!(text("remedy").contains(remedy), "{found:?}");
+}
+
+/// A boot sector of FAT32 whose tables have more bits than a parser counts in 32 bits.
+fn overflowing_fat() -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    let mut put = |at: usize, bytes: &[u8]| sector[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &[0xeb, 0x58, 0x90]);
+    put(3, b"MSDOS5.0");
+    // Bytes a sector, sectors a cluster, reserved sectors, tables.
+    put(11, &[0, 2, 16, 32, 0, 1]);
+    put(32, &0x7fff_ffff_u32.to_le_bytes());
+    // Sectors of a table; root folder, information and backup sector.
+    put(36, &0x0020_0000_u32.to_le_bytes());
+    put(44, &[2, 0, 0, 0, 1, 0, 6, 0]);
+    put(82, b"FAT32   ");
+    put(510, &[0x55, 0xaa]);
+    sector
+}
+
+/// A parser that gives up, as this one does in builds that look for overflows, must not leave its
+/// last words on the terminal.
+#[test]
+fn damage_is_a_finding_and_nothing_else() {
+    let lab = Lab::new();
+    let image = lab.path().join("disk.raw");
+    let file = File::create(&image).unwrap();
+    file.set_len(SIZE).unwrap();
+    let mut command = Command::new(tool("sgdisk"));
+    run_ok(
+        command
+            .args(["-n", "1:2048:+4M", "-t", "1:ef00"])
+            .arg(&image),
+    );
+    file.write_all_at(&overflowing_fat(), MIB).unwrap();
+    let mut command = vhdfs();
+    let output = run(command.args(["check", "--json"]).arg(&image));
+    let what = describe(&command, &output);
+    assert!(output.stderr.is_empty(), "{what}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let found = report["findings"].as_array().unwrap();
+    assert!(ids(found).contains(&"efi-unreadable"), "{what}");
 }
