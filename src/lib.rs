@@ -19,6 +19,7 @@ pub mod layout;
 pub mod logging;
 pub mod mounts;
 pub mod names;
+pub mod printable;
 pub mod range;
 pub mod select;
 pub mod session;

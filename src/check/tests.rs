@@ -219,6 +219,21 @@ fn the_json_has_the_agreed_shape() {
     );
 }
 
+/// Whoever made the image must not write to the terminal of whoever checks it.
+#[test]
+fn the_text_holds_no_control_characters_of_an_image() {
+    let finding = Finding {
+        id: "x",
+        level: Level::Error,
+        message: "the folders \u{1b}]0;x\u{7}, \u{9b}2J\nb: ready for Azure".to_owned(),
+        remedy: "",
+    };
+    let report = Report::new("a\r", Generation::One, vec![finding]);
+    let want = "error    x: the folders \\u{1b}]0;x\\u{7}, \\u{9b}2J\\nb: ready for Azure\n\
+                a\\r: not ready for Azure (generation 1)";
+    assert_eq!(report.to_string(), want);
+}
+
 #[test]
 fn what_is_unknown_is_not_ready() {
     let mut head = vec![0; 512];
