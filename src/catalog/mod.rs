@@ -1,5 +1,7 @@
 //! Which sources appear, and as what: the namespace, without any FUSE.
 
+mod access;
+mod entry;
 mod listing;
 mod skip;
 
@@ -14,15 +16,14 @@ use log::warn;
 use lru::LruCache;
 use rustix::io::Errno;
 
-use crate::acl;
 use crate::folder::{self, SourceFolder, Target};
-use crate::footer::{FOOTER_SIZE, Footer, Identity};
 use crate::format::{Format, HEAD_SIZE, TAIL_SIZE};
-use crate::layout::{self, Layout, LayoutError, Patch};
-use crate::names::Claim;
+use crate::layout::{Layout, LayoutError};
 use crate::select::{self, Selection, Verdict};
 use crate::source::{self, Kind, Metadata, SourceFile, Version};
 
+use entry::Location;
+pub use entry::{Directory, Found, Image};
 pub use listing::Listing;
 pub use skip::Skip;
 
@@ -51,48 +52,6 @@ pub struct Catalog {
     /// Whether the modes of what is found are those that their access control lists leave.
     heeds_acls: bool,
     formats: Mutex<LruCache<Version, Format>>,
-}
-
-/// A folder that appears.
-#[derive(Debug)]
-pub struct Directory {
-    /// Path below the source folder as a user of the mount sees it.
-    shown: PathBuf,
-    /// Path below the source folder with all links resolved.
-    real: PathBuf,
-    device: u64,
-    inode: u64,
-    parent: Option<Arc<Directory>>,
-}
-
-/// Where the bytes of an image are.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Location {
-    /// In the entry itself.
-    Entry,
-    /// Behind a link, at this path below the source folder.
-    Linked(PathBuf),
-    /// In the block device at this absolute path.
-    Device(PathBuf),
-}
-
-/// An image that appears, in one version.
-#[derive(Clone, Debug)]
-pub struct Image {
-    directory: Arc<Directory>,
-    name: OsString,
-    location: Location,
-    metadata: Metadata,
-    format: Format,
-}
-
-/// An entry that appears.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// A folder and its attributes.
-    Directory(Arc<Directory>, Metadata),
-    /// An image.
-    Image(Image),
 }
 
 impl Catalog {
@@ -194,11 +153,7 @@ impl Catalog {
         let metadata = self.folder.metadata(&directory.real);
         let metadata = metadata.map_err(gone_is_stale)?;
         directory.check(&metadata)?;
-        let metadata = self.heed_acl(metadata, || self.folder.acl(&directory.real));
-        Ok(match &directory.parent {
-            Some(parent) => self.heed_folders(metadata, &directory.real, &parent.real),
-            None => metadata,
-        })
+        Ok(self.heed_directory(directory, metadata))
     }
 
     /// Opens an image in the version that was found.
@@ -346,61 +301,6 @@ impl Catalog {
         Ok(Found::Image(image))
     }
 
-    /// The attributes with the mode that says who may read the entry.
-    fn heed(&self, image: &Image, handle: Option<BorrowedFd<'_>>) -> Metadata {
-        let metadata = self.heed_acl(image.metadata, || self.acl_of(image, handle));
-        match &image.location {
-            Location::Linked(path) => self.heed_folders(metadata, path, &image.directory.real),
-            _ => metadata,
-        }
-    }
-
-    /// Takes from the mode of what is at `path`, and is shown in the folder at `shown_in`, what the
-    /// folders on the way there withhold, as far as that is another way.
-    fn heed_folders(&self, mut metadata: Metadata, path: &Path, shown_in: &Path) -> Metadata {
-        if !self.heeds_acls || path.parent() == Some(shown_in) {
-            return metadata;
-        }
-        let on_the_way = path.ancestors().skip(1);
-        for folder in on_the_way.filter(|folder| !shown_in.starts_with(folder)) {
-            metadata.mode = match self.folder.metadata(folder) {
-                Ok(found) => {
-                    let found = self.heed_acl(found, || self.folder.acl(folder));
-                    acl::behind(&metadata, &found)
-                }
-                Err(_) => metadata.mode & !0o777,
-            };
-        }
-        metadata
-    }
-
-    /// The attributes with what is left of the mode beside the access control list, where that
-    /// matters. A list that cannot be read grants nothing.
-    fn heed_acl(
-        &self,
-        mut metadata: Metadata,
-        list: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
-    ) -> Metadata {
-        // Another list is another status-change time, and so another version of a file.
-        if self.heeds_acls && metadata.mode & 0o077 != 0 {
-            match list() {
-                Ok(None) => {}
-                Ok(Some(list)) => metadata.mode = acl::restrict(metadata.mode, &list),
-                Err(_) => metadata.mode &= !0o077,
-            }
-        }
-        metadata
-    }
-
-    fn acl_of(&self, image: &Image, handle: Option<BorrowedFd<'_>>) -> io::Result<Option<Vec<u8>>> {
-        match (&image.location, handle) {
-            (Location::Entry, Some(handle)) => folder::entry_acl(handle, &image.name),
-            (Location::Entry, None) => self.folder.acl(&image.real_path()),
-            (Location::Linked(path), _) => self.folder.acl(path),
-            (Location::Device(path), _) => folder::path_acl(path),
-        }
-    }
-
     /// Fills in the format, from memory where this version was looked at before.
     fn detect_format(&self, image: &mut Image, handle: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let is_file = image.metadata.kind == Kind::File;
@@ -453,150 +353,6 @@ impl Catalog {
             .map_err(gone_is_stale)?;
         directory.check(&Metadata::of(handle.as_fd())?)?;
         Ok(handle)
-    }
-}
-
-impl Directory {
-    fn new(shown: PathBuf, real: PathBuf, metadata: &Metadata, parent: Option<Arc<Self>>) -> Self {
-        Self {
-            shown,
-            real,
-            device: metadata.version.device,
-            inode: metadata.version.inode,
-            parent,
-        }
-    }
-
-    /// Path below the source folder as a user of the mount sees it.
-    pub fn shown_path(&self) -> &Path {
-        &self.shown
-    }
-
-    /// Device and inode number of the folder.
-    pub fn identity(&self) -> (u64, u64) {
-        (self.device, self.inode)
-    }
-
-    /// The folder above; nothing for the one at the top.
-    pub fn parent(&self) -> Option<&Arc<Self>> {
-        self.parent.as_ref()
-    }
-
-    fn is(&self, metadata: &Metadata) -> bool {
-        self.identity() == (metadata.version.device, metadata.version.inode)
-    }
-
-    fn check(&self, metadata: &Metadata) -> io::Result<()> {
-        if self.is(metadata) {
-            Ok(())
-        } else {
-            Err(Errno::STALE.into())
-        }
-    }
-
-    /// Whether `metadata` is that of this folder or one above: showing it again would never end.
-    fn is_within(&self, metadata: &Metadata) -> bool {
-        std::iter::successors(Some(self), |directory| directory.parent.as_deref())
-            .any(|directory| directory.is(metadata))
-    }
-}
-
-impl Image {
-    fn new(
-        directory: &Arc<Directory>,
-        name: &OsStr,
-        location: Location,
-        metadata: Metadata,
-    ) -> Self {
-        Self {
-            directory: directory.clone(),
-            name: name.to_owned(),
-            location,
-            metadata,
-            format: Format::Raw,
-        }
-    }
-
-    /// The folder that its entry is in.
-    pub fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
-    /// Name of its entry in the source folder; it is part of the footer's unique id.
-    pub fn name(&self) -> &OsStr {
-        &self.name
-    }
-
-    /// Path of its entry below the source folder.
-    pub fn shown_path(&self) -> PathBuf {
-        self.directory.shown.join(&self.name)
-    }
-
-    fn real_path(&self) -> PathBuf {
-        self.directory.real.join(&self.name)
-    }
-
-    /// Attributes of the source.
-    pub fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    /// Raw, or a fixed VHD that appears as it is.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
-    /// The identity that the footer carries.
-    pub fn identity(&self) -> Identity<'_> {
-        Identity {
-            base_name: self.name.as_encoded_bytes(),
-            source_size: self.metadata.version.size,
-            mtime_seconds: self.metadata.version.mtime.seconds,
-        }
-    }
-
-    /// Size of the disk in bytes, without the footer.
-    pub fn virtual_size(&self) -> u64 {
-        let size = self.metadata.version.size;
-        match self.format {
-            Format::FixedVhd => size.saturating_sub(FOOTER_SIZE as u64),
-            _ => layout::virtual_size(size).unwrap_or(size),
-        }
-    }
-
-    /// Size of the view in bytes.
-    pub fn view_size(&self) -> u64 {
-        self.virtual_size() + FOOTER_SIZE as u64
-    }
-
-    /// What stands where in the view. `patches` are laid over the body of a raw image; a VHD
-    /// appears as it is.
-    ///
-    /// # Errors
-    ///
-    /// Where the source is empty or too large, or the patches do not fit.
-    pub fn layout(&self, patches: Vec<Patch>) -> Result<Layout, LayoutError> {
-        let size = self.metadata.version.size;
-        if self.format == Format::FixedVhd {
-            return Layout::verbatim(size);
-        }
-        let virtual_size = Layout::checked_virtual_size(size)?;
-        let footer = Footer::fixed(self.identity(), virtual_size);
-        Layout::fixed_vhd(size, footer.encode(), patches)
-    }
-}
-
-impl Found {
-    fn claim(&self) -> Claim {
-        match self {
-            Self::Directory(..) => Claim::Own,
-            Self::Image(image)
-                if image.format == Format::FixedVhd && select::has_vhd_extension(&image.name) =>
-            {
-                Claim::Own
-            }
-            Self::Image(_) => Claim::Derived,
-        }
     }
 }
 
