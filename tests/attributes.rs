@@ -161,7 +161,8 @@ fn holes_are_those_of_the_source_and_the_padding() {
         (7 * MIB, 1),
         (9 * MIB - 2, 3),
     ];
-    let cases: [(&str, u64, &[(u64, usize)]); 5] = [
+    type Data<'a> = &'a [(u64, usize)];
+    let cases: [(&str, u64, Data); 5] = [
         ("mixed", 9 * MIB + 1, &data),
         ("aligned", 9 * MIB + MIB, &data),
         ("hole", 5 * MIB, &[]),

@@ -119,7 +119,7 @@ impl Model {
             match &entries[&name] {
                 Entry::Folder(inner) => {
                     shown.insert(path.clone(), Shown::Folder);
-                    let above = [&above[..], &[inner.clone()]].concat();
+                    let above = [&above[..], std::slice::from_ref(inner)].concat();
                     self.add_folder(&path, above, shown);
                 }
                 Entry::Raw(file) => {
@@ -195,7 +195,7 @@ impl Model {
             6 if is_file => drop(fs::hard_link(&path, &other)),
             7 => drop(fs::rename(&path, &other)),
             8 => drop(fs::remove_file(&path)),
-            9 if seed % 4 == 0 => drop(fs::remove_dir_all(&path)),
+            9 if seed.is_multiple_of(4) => drop(fs::remove_dir_all(&path)),
             10 | 11 if is_file => self.change_in_place(&path, |file| {
                 file.write_all_at(&random_bytes(seed, 100), seed % (size + 1))
             }),
@@ -204,7 +204,7 @@ impl Model {
                 let time = UNIX_EPOCH + Duration::new(seed % 2_000_000_000, 7);
                 file.set_times(FileTimes::new().set_modified(time))
             }),
-            15 if is_file => common::process::set_mode(&path, 0o600 | seed as u32 % 0o100),
+            15 if is_file => common::process::set_mode(&path, 0o600 | (seed as u32 % 0o100)),
             _ => {}
         }
         // Every round needs its folders.

@@ -151,11 +151,7 @@ impl Catalog {
         let metadata = self.folder.metadata(&directory.real);
         let metadata = metadata.map_err(gone_is_stale)?;
         directory.check(&metadata)?;
-        let metadata = self.heed_acl(metadata, || self.folder.acl(&directory.real));
-        Ok(match &directory.parent {
-            Some(parent) => self.heed_folders(metadata, &directory.real, &parent.real),
-            None => metadata,
-        })
+        Ok(self.heed_directory(directory, metadata))
     }
 
     /// Opens an image in the version that was found.

@@ -1,8 +1,8 @@
 //! Raw images to mount.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -81,4 +81,22 @@ fn create(path: &Path) -> File {
     fs::create_dir_all(path.parent().expect("an image is in a folder"))
         .and_then(|()| File::create(path))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Opens a view so that every read of it reaches the program.
+pub(crate) fn open_past_cache(path: &Path) -> File {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Opens a source to change it in place.
+pub(crate) fn writable(path: &Path) -> File {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .expect("the source")
 }

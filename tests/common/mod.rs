@@ -14,6 +14,7 @@ pub(crate) mod root;
 pub(crate) mod snapshot;
 pub(crate) mod tree;
 pub(crate) mod user;
+pub(crate) mod views;
 
 pub(crate) use azurite::Azurite;
 pub(crate) use filesystem::FileSystem;
