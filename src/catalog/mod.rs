@@ -1,5 +1,6 @@
 //! Which sources appear, and as what: the namespace, without any FUSE.
 
+mod access;
 mod entry;
 mod examine;
 mod listing;
