@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::images::divided_image;
 use common::process::{describe, set_mode};
 use common::root::as_root;
 use common::snapshot::access_times_of;
@@ -23,24 +24,6 @@ const UNCHECKED: i32 = 2;
 const GPT: &str = "label: gpt\nstart=2048, size=2048\n";
 /// A boot record with one partition.
 const MBR: &str = "label: dos\nstart=2048, size=2048, type=83\n";
-
-/// A sparse image that sfdisk divides as `script` says, or leaves alone where that is empty.
-fn image(lab: &Lab, name: &str, size: u64, script: &str) -> PathBuf {
-    let path = lab.path().join(name);
-    let file = File::create(&path).and_then(|file| file.set_len(size));
-    file.expect("a sparse file");
-    if !script.is_empty() {
-        let input = lab.path().join("script");
-        fs::write(&input, script).unwrap();
-        let mut command = Command::new(tool("sfdisk"));
-        command.arg("--quiet").arg(&path);
-        command.stdin(File::open(&input).unwrap());
-        let status = command.status().expect("sfdisk runs");
-        assert!(status.success(), "{command:?}: {status}");
-        fs::remove_file(input).unwrap();
-    }
-    path
-}
 
 fn write_at(path: &Path, offset: u64, bytes: &[u8]) {
     let file = File::options().write(true).open(path).unwrap();
@@ -112,12 +95,12 @@ fn about_the_disk(report: &Value) -> Vec<Value> {
 #[test]
 fn the_exit_status_is_the_conclusion() {
     let lab = Lab::new();
-    let disk = image(&lab, "disk.raw", 20 * MIB, MBR);
+    let disk = divided_image(&lab, "disk.raw", 20 * MIB, MBR);
     let ready = report(&disk, &["--data-disk"], READY);
     assert_eq!(ready["ready"], true);
     assert_eq!(ids(&ready), [""; 0]);
 
-    let small = image(&lab, "small.raw", 19 * MIB, MBR);
+    let small = divided_image(&lab, "small.raw", 19 * MIB, MBR);
     let not_ready = report(&small, &["--data-disk"], NOT_READY);
     assert_eq!(not_ready["ready"], false);
     assert_eq!(ids(&not_ready), ["size-minimum"]);
@@ -137,7 +120,7 @@ fn the_exit_status_is_the_conclusion() {
 #[test]
 fn the_json_is_that_of_the_contract() {
     let lab = Lab::new();
-    let disk = image(&lab, "disk.raw", 20 * MIB + 512, GPT);
+    let disk = divided_image(&lab, "disk.raw", 20 * MIB + 512, GPT);
     let report = report(&disk, &[], NOT_READY);
     let keys =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
@@ -164,7 +147,7 @@ fn the_json_is_that_of_the_contract() {
 #[test]
 fn the_text_is_for_people() {
     let lab = Lab::new();
-    let disk = image(&lab, "disk.raw", 20 * MIB, MBR);
+    let disk = divided_image(&lab, "disk.raw", 20 * MIB, MBR);
     let text = stdout_of(&mut check(&disk, &["--data-disk"]));
     let name = disk.display();
     let want = format!(
@@ -182,7 +165,7 @@ fn the_text_is_for_people() {
     let last = text.lines().last().unwrap();
     assert_eq!(last, format!("{name}: not ready for Azure (generation 1)"));
 
-    let strange = image(&lab, "a\u{1b}[31m\nb.raw", 20 * MIB, "");
+    let strange = divided_image(&lab, "a\u{1b}[31m\nb.raw", 20 * MIB, "");
     let text = stdout_of(&mut check(&strange, &["--data-disk"]));
     let last = text.lines().last().unwrap();
     assert!(last.contains("a\\u{1b}[31m\\nb.raw: ready"), "{text:?}");
@@ -191,8 +174,8 @@ fn the_text_is_for_people() {
 #[test]
 fn the_generation_is_the_users_or_what_the_image_looks_like() {
     let lab = Lab::new();
-    let mbr = image(&lab, "mbr.raw", 20 * MIB, MBR);
-    let efi = image(&lab, "efi.raw", 20 * MIB, "label: gpt\nsize=2048, type=U\n");
+    let mbr = divided_image(&lab, "mbr.raw", 20 * MIB, MBR);
+    let efi = divided_image(&lab, "efi.raw", 20 * MIB, "label: gpt\nsize=2048, type=U\n");
     for (image, options, generation, expected) in [
         (&mbr, &[][..], 1, &["bios-boot-code", "root-unknown"][..]),
         (
@@ -253,7 +236,7 @@ fn what_cannot_be_checked_says_so_in_one_line() {
         null,
         "is not a file; name an image",
     );
-    let empty = image(&lab, "empty.raw", 0, "");
+    let empty = divided_image(&lab, "empty.raw", 0, "");
     refused(
         check(&empty, &["--data-disk"]),
         &empty,
@@ -270,7 +253,7 @@ fn what_cannot_be_checked_says_so_in_one_line() {
     refused(check(&circle, &[]), &circle, "cannot be read");
 
     // The build may lie below a folder that is closed to others.
-    let (program, closed) = (path("vhdfs"), image(&lab, "closed.raw", MIB, ""));
+    let (program, closed) = (path("vhdfs"), divided_image(&lab, "closed.raw", MIB, ""));
     fs::copy(vhdfs().get_program(), &program).unwrap();
     set_mode(&program, 0o755);
     set_mode(&closed, 0o000);
@@ -291,7 +274,7 @@ fn vhdfs_with(arguments: &[&str]) -> Command {
 #[test]
 fn a_reader_that_has_gone_does_not_change_the_status() {
     let lab = Lab::new();
-    let disk = image(&lab, "disk.raw", 20 * MIB, MBR);
+    let disk = divided_image(&lab, "disk.raw", 20 * MIB, MBR);
     let broken_pipe = || {
         let (reader, writer) = pipe().expect("a pipe");
         drop(reader);
@@ -314,7 +297,7 @@ fn a_reader_that_has_gone_does_not_change_the_status() {
 #[test]
 fn a_report_that_cannot_be_written_is_no_verdict() {
     let lab = Lab::new();
-    let disk = image(&lab, "disk.raw", 20 * MIB, MBR);
+    let disk = divided_image(&lab, "disk.raw", 20 * MIB, MBR);
     for options in [&["--data-disk"][..], &["--data-disk", "--json"], &[]] {
         let mut command = check(&disk, options);
         let full = File::options().write(true).open("/dev/full").unwrap();
@@ -329,7 +312,7 @@ fn a_report_that_cannot_be_written_is_no_verdict() {
 fn nothing_is_written_to_the_image() {
     let lab = Lab::new();
     let folder = lab.folder("images");
-    let disk = image(&lab, "images/disk.raw", 20 * MIB + 512, GPT);
+    let disk = divided_image(&lab, "images/disk.raw", 20 * MIB + 512, GPT);
     write_at(&disk, MIB, &common::random_bytes(5, MIB as usize));
     let vhd = run_ok(vhdfs().arg("cat").arg(&disk)).stdout;
     fs::write(folder.join("disk.vhd"), vhd).unwrap();
@@ -354,7 +337,7 @@ fn a_view_is_judged_as_its_source_is() {
         ("blank.raw", 20 * MIB, ""),
         ("small.raw", 4 * MIB, MBR),
     ] {
-        image(&lab, &format!("source/{name}"), size, script);
+        divided_image(&lab, &format!("source/{name}"), size, script);
     }
     let source = lab.path().join("source");
     let (kept, relocated) = (
@@ -414,7 +397,7 @@ fn a_device_is_judged_as_a_file_is() {
         ("mbr.raw", 20 * MIB, MBR),
         ("small.raw", MIB, ""),
     ] {
-        let file = image(&lab, name, size, script);
+        let file = divided_image(&lab, name, size, script);
         let device = Loop::attach(&file);
         for options in [&["--json"][..], &["--json", "--data-disk"]] {
             let mut of_device = as_root(vhdfs().get_program());

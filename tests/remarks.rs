@@ -145,6 +145,26 @@ fn a_mount_remarks_once_per_version() {
     mount.unmount();
 }
 
+/// What is a VHD already appears as it is, with its table where it is.
+#[test]
+fn relocation_is_not_advised_where_it_does_nothing() {
+    let lab = Lab::new();
+    let raw = images(&lab).join("moved.raw");
+    let vhd = run_ok(vhdfs().arg("cat").arg(&raw)).stdout;
+    let folder = lab.folder("vhds");
+    fs::write(folder.join("kept.vhd"), vhd).unwrap();
+    let json = stdout_of(vhdfs().args(["list", "--json"]).arg(&folder));
+    let report: Value = serde_json::from_str(&json).expect("JSON");
+    let remark = "backup GPT not at the end of the disk";
+    assert_eq!(warnings(&report, "kept.vhd"), [remark]);
+    let options = Options::default().args(["--gpt=relocate"]);
+    let mount = options.foreground().mount(&folder);
+    look_at(&mount.join("kept.vhd"));
+    let log = mount.log();
+    assert!(log.contains(&format!("kept.vhd: {remark}\n")), "{log}");
+    mount.unmount();
+}
+
 #[test]
 fn a_relocated_table_needs_no_remark() {
     let lab = Lab::new();

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::footer::{DISK_TYPE_DYNAMIC, Footer, Identity, checksum};
+use crate::format::Format;
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
@@ -167,7 +168,11 @@ fn other_containers_are_not_looked_into() {
     );
     assert_eq!(ids(&report), ["container"]);
     assert_eq!(report.verdict(), Verdict::NotReady);
-    let remarks = remarks(&Sparse::new(MIB, b"QFI\xfb".to_vec(), vec![])).unwrap();
+    let remarks = remarks(
+        &Sparse::new(MIB, b"QFI\xfb".to_vec(), vec![]),
+        Format::Qcow2,
+    )
+    .unwrap();
     assert!(remarks[0].contains("qcow2"), "{remarks:?}");
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use vhdfs::check;
+use vhdfs::format::Format;
 use vhdfs::gpt::{RelocateError, relocate};
 use vhdfs::layout::Patch;
 
@@ -310,7 +311,10 @@ fn sectors_of_4096_bytes() {
 fn remarks_tell_what_is_cheap_to_know() {
     let folder = Folder::new();
     let image = folder.sparse("disk.raw", 20 * MIB + 512);
-    let remarks = |image: &Path| check::remarks(&FileDisk::open(image)).unwrap().join("; ");
+    let remarks = |image: &Path| {
+        let remarks = check::remarks(&FileDisk::open(image), Format::Raw);
+        remarks.unwrap().join("; ")
+    };
     assert_eq!(remarks(&image), "no partition table");
     run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
     assert!(remarks(&image).contains("--gpt relocate"));

@@ -3,8 +3,11 @@
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
+
+use super::process::{Lab, tool};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -67,6 +70,24 @@ pub(crate) fn sparse_image(path: &Path, seed: u64, size: u64, data: &[(u64, usiz
         let bytes = random_bytes(seed + number as u64, length);
         file.write_all_at(&bytes, offset).expect("write an image");
     }
+}
+
+/// A sparse image that sfdisk divides as `script` says, or leaves alone where that is empty.
+pub(crate) fn divided_image(lab: &Lab, name: &str, size: u64, script: &str) -> PathBuf {
+    let path = lab.path().join(name);
+    let file = File::create(&path).and_then(|file| file.set_len(size));
+    file.expect("a sparse file");
+    if !script.is_empty() {
+        let input = lab.path().join("script");
+        fs::write(&input, script).unwrap();
+        let mut command = Command::new(tool("sfdisk"));
+        command.arg("--quiet").arg(&path);
+        command.stdin(File::open(&input).unwrap());
+        let status = command.status().expect("sfdisk runs");
+        assert!(status.success(), "{command:?}: {status}");
+        fs::remove_file(input).unwrap();
+    }
+    path
 }
 
 /// Sets the modification time in seconds and nanoseconds since 1970.
