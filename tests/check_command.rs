@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::images::divided_image;
-use common::process::{describe, set_mode};
+use common::process::{copy_program, describe, set_mode};
 use common::root::as_root;
 use common::snapshot::access_times_of;
 use common::{Lab, MIB, Mount, User, run, run_ok, snapshot_of, stdout_of, tool, vhdfs};
@@ -254,8 +254,7 @@ fn what_cannot_be_checked_says_so_in_one_line() {
 
     // The build may lie below a folder that is closed to others.
     let (program, closed) = (path("vhdfs"), divided_image(&lab, "closed.raw", MIB, ""));
-    fs::copy(vhdfs().get_program(), &program).unwrap();
-    set_mode(&program, 0o755);
+    copy_program(&program);
     set_mode(&closed, 0o000);
     let mut command = User::ordinary().command(&program);
     command.arg("check").arg(&closed);

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use common::process::set_mode;
+use common::process::{copy_program, set_mode};
 use common::{
     Lab, MIB, Mount, User, errno_of, list, listed_reasons, random_image, run, set_mtime,
     snapshot_of, sparse_image, stdout_of, tool, vhdfs,
@@ -45,7 +45,9 @@ fn list_tells_what_appears() {
     assert_eq!(a["virtual_size"], 2 * MIB);
     assert_eq!(a["view_size"], 2 * MIB + 512);
     assert!(a["allocated_size"].as_u64() >= Some(MIB));
-    assert_eq!(a["warnings"], json!([]));
+    for warning in a["warnings"].as_array().expect("a list") {
+        assert!(warning.is_string(), "{warning}");
+    }
     // The oracle's own: uuid5 of name, size and time.
     let footer = inspect(&folder.join("sub/a.raw"));
     assert_eq!(a["unique_id"], footer["footer"]["unique_id"]);
@@ -73,7 +75,7 @@ fn list_tells_what_does_not_appear_and_why() {
     }
     // An ordinary user finds out what only root may read.
     let program = lab.path().join("vhdfs");
-    fs::copy(vhdfs().get_program(), &program).expect("copy the program");
+    copy_program(&program);
     let text = stdout_of(
         User::ordinary()
             .command(program)

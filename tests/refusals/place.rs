@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::process::{describe, set_mode};
+use crate::common::process::{copy_program, describe};
 use crate::common::root::elsewhere;
-use crate::common::{Lab, MIB, User, random_image, run, vhdfs};
+use crate::common::{Lab, MIB, User, random_image, run};
 
 /// A source folder, an empty folder to mount on, and the program where everybody can run it.
 pub(crate) struct Place {
@@ -23,8 +23,7 @@ impl Place {
         random_image(&source.join("disk.raw"), 1, MIB);
         User::ordinary().own(&mountpoint);
         let program = lab.path().join("vhdfs");
-        fs::copy(vhdfs().get_program(), &program).expect("copy the program");
-        set_mode(&program, 0o755);
+        copy_program(&program);
         Self {
             lab,
             source,
