@@ -412,7 +412,7 @@ fn what_the_kernel_lacks_is_told_or_refused() {
     command
         .args(["--sandbox", "require"])
         .args([&fixture.source, &mnt]);
-    let output = run(&mut command.stderr(Stdio::piped()));
+    let output = run(command.stderr(Stdio::piped()));
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("--sandbox require: Landlock"), "{text}");
