@@ -21,6 +21,7 @@ pub mod mounts;
 pub mod names;
 pub mod printable;
 pub mod range;
+pub mod sandbox;
 pub mod select;
 pub mod session;
 pub mod source;

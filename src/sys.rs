@@ -127,6 +127,19 @@ pub fn has_writers(file: impl AsFd) -> io::Result<bool> {
     }
 }
 
+/// Keeps the programs that this process starts from inheriting any descriptor but standard input,
+/// output and error.
+///
+/// # Errors
+///
+/// Where the kernel is older than 5.11.
+pub fn close_on_exec() -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: takes plain integers, and with this flag closes nothing in this process.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) };
+    checked(result).map(drop)
+}
+
 /// Finds out whether the kernel lets this process register `file` as the backing of a FUSE file,
 /// by doing so and taking it back.
 ///

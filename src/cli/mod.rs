@@ -116,6 +116,9 @@ pub struct MountArgs {
     /// What becomes of a GPT whose backup the padding takes away from the end of the disk
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub gpt: Gpt,
+    /// Confine the daemon to reading the source folder, once it is mounted
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub sandbox: Sandbox,
     /// Read past the kernel's page cache: faster for readers of large blocks
     #[arg(long)]
     pub direct_io: bool,
@@ -168,6 +171,18 @@ pub enum Snapshot {
     Always,
     /// Never
     Never,
+}
+
+/// How much of a sandbox there must be.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Sandbox {
+    /// As much as the kernel has
+    #[default]
+    Auto,
+    /// All of it; mounting fails where the kernel lacks something
+    Require,
+    /// None
+    Off,
 }
 
 /// Arguments of `vhdfs umount`.

@@ -67,18 +67,22 @@ pub(super) fn start(arguments: Vec<OsString>) -> Result<(), Failure> {
     }
 }
 
+/// What takes the place of the terminal; to be opened before the sandbox forbids it.
+pub(super) fn open_null() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/null")
+}
+
 /// Lets go of the terminal and of everything else that was inherited, and then tells the waiting
 /// command that the mount answers.
-pub(super) fn detach() -> io::Result<()> {
+pub(super) fn detach(null: &File) -> io::Result<()> {
     // Fails only for the leader of a process group, and the daemon of a command is none.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+    rustix::stdio::dup2_stdin(null)?;
+    rustix::stdio::dup2_stderr(null)?;
     std::panic::set_hook(Box::new(|panic| error!("{panic}")));
     rustix::io::write(io::stdout().as_fd(), READY)?;
-    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stdout(null)?;
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, HelperArgs};
+use crate::sandbox;
 use crate::select::Selection;
 use crate::{catalog, cli};
 
@@ -57,6 +58,9 @@ impl<E: Error> From<E> for Failure {
 
 /// Runs the program with these arguments, the first of which is its own name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    if sandbox::is_helper() {
+        return sandbox::run_helper();
+    }
     // Help goes to standard output with status 0, wrong arguments to standard error with 2.
     let arguments = match arguments.first() {
         Some(name) if cli::is_helper(name) => HelperArgs::try_parse_from(&arguments)

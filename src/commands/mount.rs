@@ -6,11 +6,13 @@ use std::io::{self, IsTerminal};
 use indicatif::MultiProgress;
 
 use super::{Failure, catalog_options, daemon};
-use crate::cli::{MountArgs, Snapshot, kernel_options};
+use crate::cli::{self, MountArgs, Snapshot, kernel_options};
 use crate::fs::Ownership;
 use crate::image::Policy;
 use crate::logging::{self, Output};
+use crate::sandbox::Sandbox;
 use crate::session::{self, Access, Reporting};
+use crate::sys;
 
 pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failure> {
     let args = args
@@ -19,6 +21,9 @@ pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failu
     if args.fake {
         return Ok(());
     }
+    // Whoever started us may have files open that are none of the daemon's business. An old kernel
+    // lets it inherit them, as every program does.
+    let _ = sys::close_on_exec();
     if args.foreground {
         return serve_in_foreground(&args);
     }
@@ -53,11 +58,12 @@ fn serve_as_daemon(args: &MountArgs) -> Result<(), Failure> {
         messages: messages.clone(),
         bars: None,
     };
+    let null = daemon::open_null()?;
     let mut detached = false;
     let result = serve(args, reporting, || {
         messages.show(false);
         detached = true;
-        daemon::detach()
+        daemon::detach(&null)
     });
     if let Err(failure) = &result
         && detached
@@ -86,6 +92,11 @@ fn serve(
             Snapshot::Auto => Policy::Auto,
             Snapshot::Always => Policy::Always,
             Snapshot::Never => Policy::Never,
+        },
+        sandbox: match args.sandbox {
+            cli::Sandbox::Auto => Sandbox::Auto,
+            cli::Sandbox::Require => Sandbox::Require,
+            cli::Sandbox::Off => Sandbox::Off,
         },
         snapshot_folder: args.snapshot_dir.clone(),
         gpt: args.gpt.into(),

@@ -18,7 +18,7 @@ use crate::range::ByteRange;
 use crate::source::{Freshness, SourceFile};
 use crate::view::{Filled, View};
 
-pub use snapshot::{Policy, SnapshotError, Snapshots};
+pub use snapshot::{Policy, SnapshotError, Snapshots, UnnamedFiles};
 
 /// Where the bytes of an opened view come from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,12 +4,13 @@
 //! the source afterwards does not touch it.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use log::{debug, info};
 use rustix::fs::{Mode, OFlags};
@@ -96,10 +97,33 @@ impl SnapshotError {
     }
 }
 
+/// Makes the files that become snapshots.
+pub trait UnnamedFiles: fmt::Debug + Send + Sync {
+    /// Makes a file in an open folder that has no name and goes away when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// The file system's own; where the folder cannot be written.
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd>;
+}
+
+/// Makes them in this process.
+#[derive(Debug)]
+struct Here;
+
+impl UnnamedFiles for Here {
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)
+    }
+}
+
 /// Makes snapshots, as the user wants them.
 #[derive(Debug, Default)]
 pub struct Snapshots {
     policy: Policy,
+    /// Who makes the files, where it is not this process.
+    files: Option<Arc<dyn UnnamedFiles>>,
     folder: Option<(OwnedFd, PathBuf)>,
     /// Devices whose file systems were found unable: not tried again, and told to the log once.
     unable: Mutex<HashSet<u64>>,
@@ -124,14 +148,21 @@ impl Snapshots {
             if !share_file_system(folder.as_fd(), source_folder).map_err(failed)? {
                 return Err(SnapshotError::Elsewhere(path.to_owned()));
             }
-            unnamed_file(folder.as_fd()).map_err(failed)?;
+            Here.unnamed_file(folder.as_fd()).map_err(failed)?;
             Ok((folder, path.to_owned()))
         });
         Ok(Self {
             policy,
+            files: None,
             folder: folder.transpose()?,
             unable: Mutex::default(),
         })
+    }
+
+    /// Lets `files` make the files, where this process will not be able to.
+    pub fn with_files_by(mut self, files: Arc<dyn UnnamedFiles>) -> Self {
+        self.files = Some(files);
+        self
     }
 
     /// When views become snapshots.
@@ -191,12 +222,13 @@ impl Snapshots {
             return Err(SnapshotError::Device);
         }
         let clone = match &self.folder {
-            Some((folder, path)) => unnamed_file(folder.as_fd())
+            Some((folder, path)) => self
+                .unnamed_file(folder.as_fd())
                 .map_err(|error| SnapshotError::Folder(path.clone(), error.into()))?,
             None => {
                 let path = || source.path().parent().unwrap_or(Path::new("")).to_owned();
                 let folder = beside().map_err(|error| SnapshotError::Folder(path(), error))?;
-                unnamed_file(folder.as_fd())
+                self.unnamed_file(folder.as_fd())
                     .map_err(|error| SnapshotError::Folder(path(), error.into()))?
             }
         };
@@ -209,6 +241,13 @@ impl Snapshots {
         let clone = File::from(clone);
         complete(&clone, layout).map_err(SnapshotError::Finish)?;
         Ok(clone.into())
+    }
+
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+        match &self.files {
+            Some(files) => files.unnamed_file(folder),
+            None => Here.unnamed_file(folder),
+        }
     }
 
     fn unable(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
@@ -256,9 +295,4 @@ fn share_file_system(folder: BorrowedFd<'_>, other: &Path) -> rustix::io::Result
     let is_btrfs =
         || rustix::fs::fstatfs(folder).is_ok_and(|found| found.f_type == BTRFS_SUPER_MAGIC);
     Ok(one.st_dev == two.st_dev || is_btrfs())
-}
-
-fn unnamed_file(folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::advice;
+use crate::sandbox::SandboxError;
 
 /// Why a mount failed.
 #[derive(Debug, Error)]
@@ -68,6 +69,9 @@ pub enum MountError {
     /// The process cannot get what it needs.
     #[error("cannot start: {}{}", .0, advice::on_resources(.0))]
     Setup(#[source] io::Error),
+    /// The sandbox is demanded and not to be had.
+    #[error("--sandbox require: {0}; `--sandbox auto` mounts with what there is")]
+    Sandbox(#[source] SandboxError),
     /// Serving requests failed.
     #[error("the connection to the kernel failed: {0}; mount again")]
     Serve(#[source] io::Error),

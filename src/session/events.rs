@@ -1,7 +1,6 @@
 //! What happens while a mount is served, up to its end.
 
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +9,8 @@ use log::{info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::{MountError, UnmountError, unmount};
+use super::confinement::Mount;
+use super::{MountError, UnmountError};
 
 /// How long the mount may take to end after it was unmounted in order.
 const ORDERLY_END: Duration = Duration::from_secs(10);
@@ -28,9 +28,13 @@ pub(super) enum Event {
     Ended(io::Result<()>),
 }
 
+/// Keeps signals from ending the process, until somebody watches them.
+pub(super) fn catch_signals() -> io::Result<Signals> {
+    Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
+}
+
 /// Turns signals into events. SIGHUP is caught and does nothing.
-pub(super) fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+pub(super) fn watch_signals(mut signals: Signals, events: Sender<Event>) -> io::Result<()> {
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -49,7 +53,7 @@ pub(super) fn watch_signals(events: Sender<Event>) -> io::Result<()> {
 /// Waits until the mount is to end, or has. Calls `tell` each time its state is wanted, and
 /// `stopping` once where it is to end.
 pub(super) fn wait_for_the_end(
-    mountpoint: &Path,
+    mount: &Mount,
     happened: &Receiver<Event>,
     tell: impl Fn(),
     stopping: impl FnOnce(),
@@ -59,12 +63,16 @@ pub(super) fn wait_for_the_end(
             Event::Tell => tell(),
             Event::End => {
                 stopping();
-                end_by_signal(mountpoint, happened);
+                end_by_signal(mount, happened);
                 return Ok(());
             }
             Event::Ended(result) => {
                 stopping();
-                info!("{}: is unmounted", mountpoint.display());
+                if result.is_err() {
+                    // Nobody answers any more: better no mount than one that hangs.
+                    let _ = mount.unmount(true);
+                }
+                info!("{}: is unmounted", mount.mountpoint.display());
                 return result.map_err(MountError::Serve);
             }
         }
@@ -74,9 +82,10 @@ pub(super) fn wait_for_the_end(
 
 /// Unmounts; where files are open, detaches the mount and serves them a little longer. A second
 /// signal ends that at once.
-fn end_by_signal(mountpoint: &Path, happened: &Receiver<Event>) {
+fn end_by_signal(mount: &Mount, happened: &Receiver<Event>) {
+    let mountpoint = &mount.mountpoint;
     let mut patience = ORDERLY_END;
-    match unmount(mountpoint, false) {
+    match mount.unmount(false) {
         Ok(()) => info!("{}: is unmounted", mountpoint.display()),
         Err(UnmountError::Busy(_)) => {
             warn!(
@@ -85,7 +94,7 @@ fn end_by_signal(mountpoint: &Path, happened: &Receiver<Event>) {
                 GRACE.as_secs()
             );
             patience = GRACE;
-            if let Err(error) = unmount(mountpoint, true) {
+            if let Err(error) = mount.unmount(true) {
                 warn!("{error}");
             }
         }

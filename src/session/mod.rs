@@ -1,5 +1,6 @@
 //! A mount from its first check to its end: mounting, readiness, signals, unmounting.
 
+mod confinement;
 mod error;
 mod events;
 mod mountpoint;
@@ -25,12 +26,14 @@ use crate::fs::{FileSystem, Ownership};
 use crate::fuse::{Fuse, Passthrough};
 use crate::image::{Opening, Policy, Snapshots};
 use crate::logging::Messages;
+use crate::sandbox;
 use crate::sys;
 
+use confinement::{Confinement, Mount};
 pub use error::MountError;
 use events::Event;
 pub use options::{Access, Options};
-use status::Reporter;
+use status::{Reporter, StatusSocket};
 pub use status::{Status, StatusError, ask};
 pub use unmount::{UnmountError, unmount};
 
@@ -58,6 +61,7 @@ pub fn serve(
     reporting: Reporting,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), MountError> {
+    let allow_devices = catalog.allow_devices;
     let mut catalog = Catalog::open(source, catalog)
         .map_err(|error| MountError::Source(source.to_owned(), error))?;
     if options.access == Access::Other {
@@ -71,8 +75,11 @@ pub fn serve(
         catalog.folder().path(),
     )
     .map_err(|error| MountError::SnapshotFolder(error.to_string()))?;
+    let mut confinement = Confinement::new(&catalog, &snapshots, allow_devices)
+        .map_err(|error| MountError::Source(source.to_owned(), error))?;
+    let mount = Mount::prepare(&mountpoint, options.sandbox).map_err(MountError::Setup)?;
     let opening = Opening {
-        snapshots,
+        snapshots: mount.make_files_for(snapshots),
         gpt: options.gpt,
     };
     let fs = FileSystem::new(catalog, ownership, opening).map_err(|error| {
@@ -89,39 +96,52 @@ pub fn serve(
     };
     let (events, happened) = mpsc::channel();
     // Before mounting: a signal that comes between must not leave the mount behind.
-    events::watch_signals(events.clone()).map_err(MountError::Setup)?;
-    mount(fs, source, &mountpoint, options, events)?;
-    let socket = reporter.clone().listen();
-    let begun = wait_until_it_answers(&mountpoint)
-        .and_then(|()| match reporting.bars {
-            Some(bars) => progress::start(bars, reporter.activity.clone()),
-            None => Ok(()),
-        })
-        .and_then(|()| ready());
+    let signals = events::catch_signals().map_err(MountError::Setup)?;
+    let session = connect(fs, source, &mountpoint, options, &mut confinement)?;
+    let socket = reporter.bind();
+    confinement.will_remove(socket.as_ref().map(StatusSocket::path));
+    // No thread has been started yet: each inherits the sandbox from the one that starts it.
+    let begun = sandbox::enter(options.sandbox, &confinement.needs())
+        .map_err(MountError::Sandbox)
+        .and_then(|()| {
+            let activity = reporter.activity.clone();
+            events::watch_signals(signals, events.clone())
+                .and_then(|()| start(session, events))
+                .and_then(|()| wait_until_it_answers(&mountpoint))
+                .and_then(|()| reporter.clone().listen(socket.as_ref()))
+                .and_then(|()| match reporting.bars {
+                    Some(bars) => progress::start(bars, activity),
+                    None => Ok(()),
+                })
+                .and_then(|()| ready())
+                .map_err(MountError::Setup)
+        });
     if let Err(error) = begun {
-        let _ = unmount(&mountpoint, true);
-        return Err(MountError::Setup(error));
+        let _ = mount.unmount(true);
+        return Err(error);
     }
     info!(
         "{} is mounted on {}",
         source.display(),
         mountpoint.display()
     );
+    drop(confinement);
     notify::ready(&reporter.activity);
     let stopping = || {
         drop(socket);
         notify::stopping();
     };
-    events::wait_for_the_end(&mountpoint, &happened, || reporter.tell(), stopping)
+    events::wait_for_the_end(&mount, &happened, || reporter.tell(), stopping)
 }
 
-fn mount(
+/// Mounts, and finds out whether the kernel lets this process pass files through.
+fn connect(
     fs: FileSystem,
     source: &Path,
     mountpoint: &Path,
     options: &Options,
-    events: Sender<Event>,
-) -> Result<(), MountError> {
+    confinement: &mut Confinement,
+) -> Result<Session<Fuse>, MountError> {
     let mut config = Config::default();
     config.mount_options = options.mount_options(source);
     config.acl = options.access.into();
@@ -130,34 +150,39 @@ fn mount(
     let passthrough = fuse.passthrough();
     let session = Session::new(fuse, mountpoint, &config)
         .map_err(|error| MountError::Mount(mountpoint.to_owned(), error))?;
-    if options.snapshot != Policy::Never {
-        permit_passthrough(&session, &passthrough);
+    if options.snapshot != Policy::Never && permit_passthrough(&session, &passthrough) {
+        confinement.will_pass_files_through();
     }
+    Ok(session)
+}
+
+fn start(session: Session<Fuse>, events: Sender<Event>) -> io::Result<()> {
     thread::Builder::new()
         .name("session".into())
         .spawn(move || {
             // Nobody listens any more where the process is about to end.
             let _ = events.send(Event::Ended(session.run()));
-        })
-        .map_err(MountError::Setup)?;
+        })?;
     Ok(())
 }
 
 /// The kernel agrees to passthrough at INIT whoever asks, and refuses the files of those who lack
 /// CAP_SYS_ADMIN later: so it is tried.
-fn permit_passthrough(session: &Session<Fuse>, passthrough: &Passthrough) {
+fn permit_passthrough(session: &Session<Fuse>, passthrough: &Passthrough) -> bool {
     let probe = rustix::fs::memfd_create("vhdfs-probe", MemfdFlags::CLOEXEC)
         .map_err(io::Error::from)
         .and_then(|file| sys::probe_passthrough(session, &file));
-    match probe {
+    match &probe {
         Ok(()) => passthrough.permit(),
         Err(error) => {
             info!("snapshots are read by the daemon: the kernel passes no file through: {error}")
         }
     }
+    probe.is_ok()
 }
 
-/// Looks at the mount as any other process would: through the kernel, answered by the session.
+/// Asks for the attributes of the mount as any other process would: through the kernel, answered by
+/// the session. The sandbox permits no more.
 fn wait_until_it_answers(mountpoint: &Path) -> io::Result<()> {
-    mountpoint.read_dir().map(drop)
+    mountpoint.metadata().map(drop)
 }

@@ -10,6 +10,7 @@ use fuser::{MountOption, SessionACL};
 
 use super::MountError;
 use crate::image::{GptPolicy, Policy};
+use crate::sandbox::Sandbox;
 
 const DEVICE: &str = "/dev/fuse";
 const CONFIGURATION: &str = "/etc/fuse.conf";
@@ -41,6 +42,8 @@ pub struct Options {
     pub snapshot_folder: Option<PathBuf>,
     /// What becomes of partition tables.
     pub gpt: GptPolicy,
+    /// How much of a sandbox there must be.
+    pub sandbox: Sandbox,
     /// Number of threads that receive requests, at least 2.
     pub threads: usize,
     /// Options of the kernel, such as `noexec`.

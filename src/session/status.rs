@@ -93,21 +93,28 @@ impl Reporter {
         }
     }
 
-    /// Answers everybody who connects to a socket that only the owner of the mount and root can
-    /// reach. The mount works without it, so a failure is no more than a message.
-    pub(super) fn listen(self) -> Option<StatusSocket> {
-        let started = mounts::find(&self.mountpoint).and_then(|entry| {
+    /// Makes a socket that only the owner of the mount and root can reach. The mount works without
+    /// it, so a failure is no more than a message.
+    pub(super) fn bind(&self) -> Option<StatusSocket> {
+        let bound = mounts::find(&self.mountpoint).and_then(|entry| {
             let entry = entry.ok_or(io::ErrorKind::NotFound)?;
-            let socket = StatusSocket::bind(&entry)?;
-            let listener = socket.listener.try_clone()?;
-            thread::Builder::new()
-                .name("status".into())
-                .spawn(move || self.answer(&listener))?;
-            Ok(socket)
+            StatusSocket::bind(&entry)
         });
-        started
+        bound
             .inspect_err(|error| info!("`vhdfs status` will not work for this mount: {error}"))
             .ok()
+    }
+
+    /// Answers everybody who connects.
+    pub(super) fn listen(self, socket: Option<&StatusSocket>) -> io::Result<()> {
+        let Some(socket) = socket else {
+            return Ok(());
+        };
+        let listener = socket.listener.try_clone()?;
+        thread::Builder::new()
+            .name("status".into())
+            .spawn(move || self.answer(&listener))?;
+        Ok(())
     }
 
     fn answer(&self, listener: &UnixListener) {
@@ -161,6 +168,11 @@ pub(super) struct StatusSocket {
 }
 
 impl StatusSocket {
+    /// Its name in the file system.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Named after the mounted file system, as no other has its number meanwhile.
     fn bind(mount: &MountEntry) -> io::Result<Self> {
         let mut failure = io::Error::from(io::ErrorKind::NotFound);

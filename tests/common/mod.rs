@@ -7,6 +7,7 @@
 pub(crate) mod azurite;
 pub(crate) mod filesystem;
 pub(crate) mod images;
+pub(crate) mod inside;
 pub(crate) mod mount;
 pub(crate) mod oracle;
 pub(crate) mod process;
@@ -19,6 +20,7 @@ pub(crate) mod views;
 pub(crate) use azurite::Azurite;
 pub(crate) use filesystem::FileSystem;
 pub(crate) use images::{MIB, Rng, random_bytes, random_image, set_mtime, sparse_image};
+pub(crate) use inside::Inside;
 pub(crate) use mount::{Mount, Options};
 pub(crate) use oracle::oracle_verify;
 pub(crate) use process::{Lab, MemoryFs, run, run_ok, stdout_of, tool, vhdfs};

@@ -1,0 +1,104 @@
+//! `unsafe` stands in one module, and every use of it says why it is sound.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The only module that may hold `unsafe` code.
+const MODULE: &str = "src/sys.rs";
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of the project") {
+        let path = entry.expect("an entry of it").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The line without what stands behind `//`, nor anything in double quotes.
+fn code(line: &str) -> String {
+    let line = line.split("//").next().unwrap_or_default();
+    line.split('"').step_by(2).collect()
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    code(line)
+        .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .any(|found| found == word)
+}
+
+/// Lines, counted from 1, that use `unsafe` without a `SAFETY:` comment right above, or above the
+/// statement that they belong to.
+fn unexplained(text: &str) -> Vec<usize> {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_comment = |line: &&&str| line.trim().starts_with("//");
+    let goes_on = |line: &&&str| line.ends_with('=') || line.ends_with('(');
+    let is_explained = |number: usize| {
+        let above = lines[..number].iter().rev().skip_while(goes_on);
+        above
+            .take_while(is_comment)
+            .any(|line| line.contains("SAFETY:"))
+    };
+    (0..lines.len())
+        .filter(|&number| has_word(lines[number], "unsafe") && !is_explained(number))
+        .map(|number| number + 1)
+        .collect()
+}
+
+#[test]
+fn unsafe_code_stands_in_one_module() {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "fuzz", "benches", "examples"] {
+        let folder = repository().join(folder);
+        if folder.is_dir() {
+            rust_files(&folder, &mut files);
+        }
+    }
+    assert!(files.len() > 20, "found only {files:?}");
+    for file in files {
+        let name = file.strip_prefix(repository()).expect("a file of ours");
+        let text = fs::read_to_string(&file).expect("a source file");
+        if name == Path::new(MODULE) {
+            assert!(text.contains("#![allow(unsafe_code)]"));
+            continue;
+        }
+        let uses: Vec<_> = text
+            .lines()
+            .filter(|line| has_word(line, "unsafe"))
+            .collect();
+        assert!(uses.is_empty(), "{}: {uses:?}", name.display());
+        // The lint denies it elsewhere; nobody else may lift the lint.
+        let lifted = text.lines().any(|line| {
+            has_word(line, "unsafe_code") && (has_word(line, "allow") || has_word(line, "expect"))
+        });
+        assert!(!lifted, "{} lifts the lint", name.display());
+    }
+}
+
+#[test]
+fn unsafe_code_says_why_it_is_sound() {
+    let text = fs::read_to_string(repository().join(MODULE)).expect("the module");
+    assert!(text.lines().any(|line| has_word(line, "unsafe")));
+    assert_eq!(unexplained(&text), Vec::<usize>::new(), "lines of {MODULE}");
+}
+
+#[test]
+fn what_is_unexplained_is_noticed() {
+    assert_eq!(
+        unexplained("// SAFETY: so\nunsafe { f() }\nunsafe { g() }"),
+        [3]
+    );
+    assert_eq!(unexplained("// because\nlet a = unsafe { f() };"), [2]);
+    assert_eq!(
+        unexplained("// SAFETY: so\nlet a =\n    unsafe { f() };"),
+        [0; 0]
+    );
+    let quoted = ["let a = ", "unsafe", "; // unsafe"].join(&char::from(34).to_string());
+    assert_eq!(unexplained(&quoted), [0; 0]);
+}
