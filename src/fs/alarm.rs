@@ -14,14 +14,12 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// From here on the log is told. Before the mount has answered once, whoever mounts tells why
-    /// it cannot.
-    pub(super) fn arm(&self) {
-        self.armed.store(true, Ordering::Relaxed);
-    }
-
-    /// Lets a result through, and looks at it.
+    /// Lets a result through, and looks at it. Before anything has succeeded, the mount cannot be
+    /// had at all, and whoever mounts it tells why.
     pub(super) fn watch<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_ok() {
+            self.armed.store(true, Ordering::Relaxed);
+        }
         if matches!(result, Err(Error::TooManyOpen))
             && self.armed.load(Ordering::Relaxed)
             && !self.rung.swap(true, Ordering::Relaxed)

@@ -257,7 +257,6 @@ impl FileSystem {
         let listing = self.catalog.list(&directory).map_err(Error::from);
         let listing = Arc::new(self.descriptors.watch(listing)?);
         let handle = self.listings.insert(listing).ok_or(Error::TooManyOpen)?;
-        self.descriptors.arm();
         Ok(handle as u64)
     }
 
