@@ -3,12 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::acl;
 use crate::source::{Kind, Metadata};
 
 /// Longest path in bytes that is handed to the kernel at once, well below `PATH_MAX`.
@@ -95,6 +96,22 @@ impl SourceFolder {
             openat2(at, rest, OFlags::PATH | OFlags::CLOEXEC, NO_LINKS)
         })?;
         Metadata::of(file.as_fd())
+    }
+
+    /// The access control list of the file or folder at `path`; nothing where it has none.
+    ///
+    /// # Errors
+    ///
+    /// Where it is gone, or its list cannot be read.
+    pub fn acl(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let file = match path.as_os_str().is_empty() {
+            true => self.root.try_clone()?,
+            false => self.open_in_steps(path, |at, rest| {
+                openat2(at, rest, OFlags::PATH | OFlags::CLOEXEC, NO_LINKS)
+            })?,
+        };
+        // The link is followed: it is the kernel's own, to exactly this file.
+        path_acl(&descriptor_path(file.as_fd()))
     }
 
     /// Finds out where the link at `path`, relative to the source folder, leads in the end.
@@ -228,6 +245,42 @@ pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+/// The access control list of the entry `name` of an open folder; nothing where it has none.
+///
+/// # Errors
+///
+/// Where it is gone, or its list cannot be read.
+pub fn entry_acl(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    let path = descriptor_path(directory).join(name);
+    read_acl(|list| rustix::fs::lgetxattr(&path, acl::ATTRIBUTE, list))
+}
+
+/// The access control list of the file at `path`; nothing where it has none.
+///
+/// # Errors
+///
+/// Where it is gone, or its list cannot be read.
+pub fn path_acl(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    read_acl(|list| rustix::fs::getxattr(path, acl::ATTRIBUTE, list))
+}
+
+fn read_acl(get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> io::Result<Option<Vec<u8>>> {
+    // Few lists are longer than the first; none is longer than the second.
+    for capacity in [256, 1 << 16] {
+        let mut list = vec![0; capacity];
+        match get(&mut list) {
+            Ok(length) => {
+                list.truncate(length);
+                return Ok(Some(list));
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            Err(Errno::RANGE) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Errno::RANGE.into())
+}
+
 /// Whether both are attributes of one file, whatever its version.
 pub fn same_file(one: &Metadata, other: &Metadata) -> bool {
     (one.version.device, one.version.inode) == (other.version.device, other.version.inode)
@@ -266,10 +319,12 @@ fn openat2(
 
 /// The path that the kernel knows an open file by.
 fn kernel_path(file: BorrowedFd<'_>) -> io::Result<PathBuf> {
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    Ok(PathBuf::from(OsStr::from_bytes(
-        link.as_os_str().as_bytes(),
-    )))
+    std::fs::read_link(descriptor_path(file))
+}
+
+/// A path that leads to an open file itself, for calls that take no descriptor.
+fn descriptor_path(file: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Raw disk images of a folder, presented as Azure-ready fixed VHDs.
 
+pub mod acl;
 pub mod advice;
 pub mod catalog;
 pub mod check;
@@ -18,6 +19,7 @@ pub mod layout;
 pub mod logging;
 pub mod mounts;
 pub mod names;
+pub mod printable;
 pub mod range;
 pub mod sandbox;
 pub mod select;

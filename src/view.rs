@@ -26,6 +26,16 @@ pub enum Run<'a> {
     Bytes(u64, &'a [u8]),
 }
 
+impl Run<'_> {
+    /// Its place in the view.
+    pub fn range(&self) -> ByteRange {
+        match *self {
+            Self::Zeros(range) | Self::Source(range) => range,
+            Self::Bytes(at, bytes) => ByteRange::at(at, bytes.len() as u64),
+        }
+    }
+}
+
 /// The bytes of one view.
 #[derive(Debug)]
 pub struct View<D> {
@@ -63,39 +73,30 @@ impl<D: Disk> View<D> {
         if range.end() > self.layout.view_size() || range.len() != buffer.len() as u64 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let place = |run: ByteRange| {
-            let start = (run.start() - offset) as usize;
-            start..start + run.len() as usize
-        };
-        let mut zeros_up_to = Some(0);
+        let mut filled = Filled::Zeros;
         self.for_each_run(range, |run| {
-            let (run_range, fill) = match run {
-                Run::Zeros(run) => (run, None),
-                Run::Source(run) => (run, Some(None)),
-                Run::Bytes(at, bytes) => (ByteRange::at(at, bytes.len() as u64), Some(Some(bytes))),
-            };
-            let place = place(run_range);
-            match (fill, &mut zeros_up_to) {
-                (None, Some(pending)) => *pending = place.end,
-                (None, None) => buffer[place].fill(0),
-                (Some(from), pending) => {
-                    if let Some(zeros) = pending.take() {
-                        buffer[..zeros].fill(0);
-                    }
-                    match from {
-                        Some(bytes) => buffer[place].copy_from_slice(bytes),
-                        None => self
-                            .source
-                            .read_exact_at(&mut buffer[place], run_range.start())?,
-                    }
+            let start = (run.range().start() - offset) as usize;
+            let place = start..start + run.range().len() as usize;
+            if let Run::Zeros(_) = run {
+                // Before the first data, filling may turn out to be needless.
+                if filled == Filled::Data {
+                    buffer[place].fill(0);
                 }
+                return Ok(());
+            }
+            if filled == Filled::Zeros {
+                buffer[..start].fill(0);
+                filled = Filled::Data;
+            }
+            match run {
+                Run::Bytes(_, bytes) => buffer[place].copy_from_slice(bytes),
+                _ => self
+                    .source
+                    .read_exact_at(&mut buffer[place], run.range().start())?,
             }
             Ok(())
         })?;
-        Ok(match zeros_up_to {
-            Some(_) => Filled::Zeros,
-            None => Filled::Data,
-        })
+        Ok(filled)
     }
 
     /// Hands every run of `range` to `visit`, in order and without gaps.

@@ -179,7 +179,15 @@ fn all_opens_of_a_version_share_one_clone_that_leaves_nothing_behind() {
         let fixture = Fixture::new(kind);
         let idle = fixture.usage();
         let mount = fixture.mount(&["--snapshot=always"]);
-        let closed = descriptors_of(&mount);
+        // Until then it is still closing what it needed to start.
+        let started = || mount.log().contains("is mounted on");
+        common::mount::wait_until("the end of the start", started).unwrap();
+        let (mut closed, mut before) = (descriptors_of(&mount), 0);
+        common::mount::wait_until("the same descriptors twice", || {
+            (before, closed) = (closed, descriptors_of(&mount));
+            before == closed
+        })
+        .unwrap();
         let open = || File::open(mount.join("disk.vhd")).unwrap();
         let views: Vec<File> = (0..5).map(|_| open()).collect();
         assert_eq!(descriptors_of(&mount), closed + 1, "{kind}");

@@ -1,4 +1,4 @@
-//! Geometry and footer against the independent oracle.
+//! Geometry, layout and footer against the independent oracle.
 
 mod common;
 
@@ -8,8 +8,11 @@ use std::fs;
 use common::oracle::ask_oracle;
 use common::process::{repository, test_file};
 use common::{MIB, Rng};
-use vhdfs::footer::{Footer, Identity, SECTOR_SIZE};
+use serde_json::{Value, json};
+use vhdfs::footer::{FOOTER_SIZE, Footer, Identity, SECTOR_SIZE};
 use vhdfs::geometry::Geometry;
+use vhdfs::layout::{Layout, Origin};
+use vhdfs::range::ByteRange;
 
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
@@ -54,6 +57,34 @@ fn geometry_is_the_oracles() {
         } = Geometry::of(*size);
         let ours = format!("{cylinders} {heads} {sectors_per_track}");
         assert_eq!(ours, answer, "geometry of {size} bytes");
+    }
+}
+
+#[test]
+fn layouts_are_the_oracles() {
+    let sizes: Vec<u64> = sizes().into_iter().collect();
+    let questions: Vec<String> = sizes.iter().map(|size| format!("layout {size}")).collect();
+    for (&size, answer) in sizes.iter().zip(ask_oracle(&questions)) {
+        let layout = Layout::fixed_vhd(size, [7; FOOTER_SIZE], Vec::new()).expect("a layout");
+        let pieces = || layout.pieces(ByteRange::new(0, u64::MAX));
+        let length = |origin| -> u64 {
+            let alike = pieces().filter(|piece| piece.origin == origin);
+            alike.map(|piece| piece.range.len()).sum()
+        };
+        let geometry = Geometry::of(layout.virtual_size());
+        let ours = json!({
+            "raw_size": length(Origin::Source),
+            "virtual_size": layout.virtual_size(),
+            "padding": length(Origin::Zero),
+            "file_size": layout.view_size(),
+            "cylinders": geometry.cylinders,
+            "heads": geometry.heads,
+            "sectors_per_track": geometry.sectors_per_track,
+        });
+        let theirs: Value = serde_json::from_str(&answer).expect("the oracle's JSON");
+        assert_eq!(ours, theirs, "layout of {size} bytes");
+        let ends: Vec<u64> = pieces().map(|piece| piece.range.end()).collect();
+        assert!(ends.is_sorted() && ends.last() == Some(&layout.view_size()));
     }
 }
 

@@ -63,7 +63,7 @@ def read(target, pattern, size):
         "fio", "--name=read", f"--filename={target.file}", f"--rw={pattern.mode}", f"--bs={pattern.block}",
         "--ioengine=psync", "--readonly", "--thread", "--group_reporting", "--output-format=json",
         f"--invalidate={int(target.invalidate)}", f"--direct={int(target.direct)}", f"--numjobs={pattern.readers}",
-        f"--size={share}", f"--offset_increment={share}", "--runtime=1s", "--norandommap=1", "--randrepeat=1",
+        f"--size={share}", f"--offset_increment={share}", "--runtime=400ms", "--norandommap=1", "--randrepeat=1",
     ]  # fmt: skip
     before = cpu_seconds(target.pids)
     done = subprocess.run(command, capture_output=True, text=True, check=False)

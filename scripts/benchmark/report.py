@@ -42,6 +42,16 @@ def read_tables(rows):
     return "\n".join(text)
 
 
+def default_table(rows):
+    """A column for each setting: ratios to the source."""
+    settings = list(dict.fromkeys(r["target"] for r in rows if r["target"] != "source"))
+    patterns = list(dict.fromkeys((pattern(r), r["cached"]) for r in rows))
+    cells = {(pattern(r), r["cached"], r["target"]): f"{r['ratio']:.2f}" for r in rows}
+    return table(["read", "source", *settings], [
+        [name, "cached" if cached else "uncached", *(cells[name, cached, setting] for setting in settings)]
+        for name, cached in patterns])
+
+
 def find(rows, **wanted):
     return [r for r in rows if all(r.get(key) == value for key, value in wanted.items())]
 
@@ -147,6 +157,10 @@ def write(rows, docs, runs):
     facts = [r for r in rows if r["part"] == "fact"]
     if facts:
         text += ["## Single figures\n", table(["what", "measured", "goal (at most)"], [[r["name"], f"{r['value']:.2f}", r["goal"]] for r in facts]) + "\n"]
+    chosen = [r for r in rows if r["part"] == "defaults"]
+    if chosen:
+        text += ["## What the defaults were chosen from\n", "Direct engine, ratios to the source. Threads with the kernel's own read-ahead of 128 KiB.\n",
+                 default_table(chosen) + "\n"]
     if reads:
         text += ["## Reads in full\n", read_tables(reads)]
     notes = docs / "benchmarks" / "notes.md"

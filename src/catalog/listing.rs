@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+
+use rustix::io::Errno;
 
 use super::{Catalog, Directory, Found, Skip};
 use crate::folder;
 use crate::names::{self, Claim, Siblings};
 use crate::source::Metadata;
 
-/// The names that a folder held at one moment, in an order that keeps equal stems together.
+/// The names that a folder held at one moment, in the order of their bytes.
 ///
 /// What an entry is and how it is called is found out when it is asked for, one by one.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ impl Listing {
             Some(name) => vec![name.to_owned()],
             None => folder::entry_names(&handle)?,
         };
-        names.sort_unstable_by(|one, other| sort_key(one).cmp(&sort_key(other)));
+        names.sort_unstable();
         Ok(Self {
             directory,
             handle,
@@ -66,10 +69,7 @@ impl Listing {
     ///
     /// Why it does not appear. An `index` at or behind [`Listing::len`] counts as vanished.
     pub fn entry(&self, catalog: &Catalog, index: usize) -> Result<(OsString, Found), Skip> {
-        let name = self
-            .names
-            .get(index)
-            .ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+        let name = self.names.get(index).ok_or(io::Error::from(Errno::NOENT))?;
         let found = catalog.examine(&self.directory, self.handle.as_fd(), name)?;
         let siblings = ListedSiblings {
             listing: self,
@@ -95,15 +95,12 @@ impl Listing {
         }
     }
 
-    fn position(&self, name: &OsStr) -> Option<usize> {
-        self.names
-            .binary_search_by(|other| sort_key(other).cmp(&sort_key(name)))
-            .ok()
+    fn contains(&self, name: &OsStr) -> bool {
+        let found = self
+            .names
+            .binary_search_by(|other| other.as_os_str().cmp(name));
+        found.is_ok()
     }
-}
-
-fn sort_key(name: &OsStr) -> (&OsStr, &OsStr) {
-    (names::stem(name), name)
 }
 
 struct ListedSiblings<'a> {
@@ -113,8 +110,10 @@ struct ListedSiblings<'a> {
 
 impl Siblings for ListedSiblings<'_> {
     fn claim(&self, name: &OsStr) -> Option<Claim> {
-        self.listing.position(name)?;
         let listing = self.listing;
+        if !listing.contains(name) {
+            return None;
+        }
         let found = self
             .catalog
             .examine(&listing.directory, listing.handle.as_fd(), name);
@@ -122,12 +121,15 @@ impl Siblings for ListedSiblings<'_> {
     }
 
     fn with_stem(&self, stem: &OsStr) -> Vec<OsString> {
+        // All names that begin with the stem and a dot stand together.
+        let mut prefix = stem.to_owned();
+        prefix.push(".");
         let names = &self.listing.names;
-        let first = names.partition_point(|name| names::stem(name) < stem);
+        let first = names.partition_point(|name| *name < prefix);
         names[first..]
             .iter()
-            .take_while(|name| names::stem(name) == stem)
-            .filter(|name| name.as_os_str() != stem)
+            .take_while(|name| name.as_bytes().starts_with(prefix.as_bytes()))
+            .filter(|name| names::stem(name) == stem)
             .cloned()
             .collect()
     }
@@ -157,7 +159,7 @@ impl<'a> LiveSiblings<'a> {
 
     /// What appears under `view`; `NotFound` as a skip where nothing does.
     pub(super) fn find(self, view: &OsStr) -> Result<Found, Skip> {
-        let gone = || Err(io::Error::from(io::ErrorKind::NotFound).into());
+        let gone = || Err(io::Error::from(Errno::NOENT).into());
         let Some((name, _)) = names::source_of(view, &self) else {
             return gone();
         };

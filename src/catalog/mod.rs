@@ -1,27 +1,29 @@
 //! Which sources appear, and as what: the namespace, without any FUSE.
 
+mod access;
+mod entry;
+mod examine;
 mod listing;
 mod skip;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use log::warn;
 use lru::LruCache;
 use rustix::io::Errno;
 
-use crate::folder::{self, SourceFolder, Target};
-use crate::footer::{FOOTER_SIZE, Footer, Identity};
-use crate::format::{Format, HEAD_SIZE, TAIL_SIZE};
-use crate::layout::{self, Layout, LayoutError, Patch};
-use crate::names::Claim;
-use crate::select::{self, Selection, Verdict};
-use crate::source::{self, Kind, Metadata, SourceFile, Version};
+use crate::folder::{self, SourceFolder};
+use crate::format::Format;
+use crate::select::{self, Selection};
+use crate::source::{Kind, Metadata, SourceFile, Version};
 
+use entry::Location;
+pub use entry::{Directory, Found, Image};
+pub use examine::sniff;
 pub use listing::Listing;
 pub use skip::Skip;
 
@@ -47,51 +49,10 @@ pub struct Catalog {
     /// The single image that is shown, where the source is a file: its name, and its place.
     only: Option<(OsString, Location)>,
     options: Options,
+    /// Whether the modes of what is found are those that their access control lists leave.
+    heeds_acls: bool,
     formats: Mutex<LruCache<Version, Format>>,
 }
-
-/// A folder that appears.
-#[derive(Debug)]
-pub struct Directory {
-    /// Path below the source folder as a user of the mount sees it.
-    shown: PathBuf,
-    /// Path below the source folder with all links resolved.
-    real: PathBuf,
-    device: u64,
-    inode: u64,
-    parent: Option<Arc<Directory>>,
-}
-
-/// Where the bytes of an image are.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Location {
-    /// In the entry itself.
-    Entry,
-    /// Behind a link, at this path below the source folder.
-    Linked(PathBuf),
-    /// In the block device at this absolute path.
-    Device(PathBuf),
-}
-
-/// An image that appears, in one version.
-#[derive(Clone, Debug)]
-pub struct Image {
-    directory: Arc<Directory>,
-    name: OsString,
-    location: Location,
-    metadata: Metadata,
-    format: Format,
-}
-
-/// An entry that appears.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// A folder and its attributes.
-    Directory(Arc<Directory>, Metadata),
-    /// An image.
-    Image(Image),
-}
-
 impl Catalog {
     /// The tree below the folder at `path`, or the single image there.
     ///
@@ -107,7 +68,7 @@ impl Catalog {
                 return Err(Errno::NOENT.into());
             };
             let name = path.file_name().unwrap_or(file).to_owned();
-            let location = match Metadata::of(open_any(&canonical)?.as_fd())?.kind {
+            let location = match Metadata::from(&rustix::fs::stat(&canonical)?).kind {
                 Kind::BlockDevice => Location::Device(canonical.clone()),
                 _ => Location::Linked(file.into()),
             };
@@ -117,8 +78,16 @@ impl Catalog {
             folder,
             only,
             options,
+            heeds_acls: false,
             formats: Mutex::new(LruCache::new(REMEMBERED_FORMATS)),
         })
+    }
+
+    /// Takes from all modes what access control lists withhold, for a mount on which the modes
+    /// decide who may read. Costs a system call for each entry.
+    pub fn heeding_acls(mut self) -> Self {
+        self.heeds_acls = true;
+        self
     }
 
     /// The source folder; where the source is a single image, the folder that holds it.
@@ -183,7 +152,7 @@ impl Catalog {
         let metadata = self.folder.metadata(&directory.real);
         let metadata = metadata.map_err(gone_is_stale)?;
         directory.check(&metadata)?;
-        Ok(metadata)
+        Ok(self.heed_directory(directory, metadata))
     }
 
     /// Opens an image in the version that was found.
@@ -213,162 +182,9 @@ impl Catalog {
         self.folder.open_directory(folder)
     }
 
-    /// Finds out what the entry `name` of an open folder is.
-    fn examine(
-        &self,
-        directory: &Arc<Directory>,
-        handle: BorrowedFd<'_>,
-        name: &OsStr,
-    ) -> Result<Found, Skip> {
-        if let Some((only, location)) = &self.only {
-            return self.examine_single(directory, only, location);
-        }
-        if select::is_hidden(name) {
-            return Err(Skip::Hidden);
-        }
-        let shown = directory.shown.join(name);
-        if self.options.selection.excludes(&shown) {
-            return Err(Skip::Excluded);
-        }
-        let metadata = folder::entry_metadata(handle, name)?;
-        if metadata.kind != Kind::Link {
-            let image = Image::new(directory, name, Location::Entry, metadata);
-            return self.examine_target(image, shown, directory.real.join(name), Some(handle));
-        }
-        match self.folder.follow(&directory.real.join(name))? {
-            Target::Inside(path, metadata) => {
-                let location = match metadata.kind {
-                    Kind::BlockDevice => Location::Device(path.clone()),
-                    _ => Location::Linked(path.clone()),
-                };
-                let image = Image::new(directory, name, location, metadata);
-                self.examine_target(image, shown, path, None)
-            }
-            Target::Outside => Err(Skip::LinkOutside),
-            Target::Broken => Err(Skip::LinkBroken),
-        }
-    }
-
-    fn examine_target(
-        &self,
-        image: Image,
-        shown: PathBuf,
-        real: PathBuf,
-        handle: Option<BorrowedFd<'_>>,
-    ) -> Result<Found, Skip> {
-        match image.metadata.kind {
-            Kind::Directory => {
-                let parent = image.directory;
-                if parent.is_within(&image.metadata) {
-                    return Err(Skip::LinkBroken);
-                }
-                let directory = Directory::new(shown, real, &image.metadata, Some(parent));
-                Ok(Found::Directory(Arc::new(directory), image.metadata))
-            }
-            Kind::File => self.examine_image(image, self.options.selection.of_file(&shown), handle),
-            Kind::BlockDevice if !self.options.allow_devices => Err(Skip::Device),
-            Kind::BlockDevice => {
-                self.examine_image(image, self.options.selection.of_file(&shown), handle)
-            }
-            Kind::Link | Kind::Other => Err(Skip::Special),
-        }
-    }
-
-    fn examine_single(
-        &self,
-        directory: &Arc<Directory>,
-        name: &OsStr,
-        location: &Location,
-    ) -> Result<Found, Skip> {
-        let metadata = match location {
-            Location::Linked(path) => self.folder.metadata(path)?,
-            _ => self.folder.metadata(Path::new(""))?,
-        };
-        let mut image = Image::new(directory, name, location.clone(), metadata);
-        if matches!(location, Location::Device(_)) {
-            if !self.options.allow_devices {
-                return Err(Skip::Device);
-            }
-            image.metadata.kind = Kind::BlockDevice;
-        } else if metadata.kind != Kind::File {
-            return Err(Skip::Special);
-        }
-        self.examine_image(image, Verdict::Image, None)
-    }
-
-    fn lookup_single(&self, directory: &Arc<Directory>, view: &OsStr) -> Result<Found, Skip> {
-        let listing = self.list(directory)?;
-        let (name, found) = listing.entry(self, 0)?;
-        if name == view {
-            Ok(found)
-        } else {
-            Err(io::Error::from(Errno::NOENT).into())
-        }
-    }
-
-    fn examine_image(
-        &self,
-        mut image: Image,
-        verdict: Verdict,
-        handle: Option<BorrowedFd<'_>>,
-    ) -> Result<Found, Skip> {
-        match verdict {
-            Verdict::Unselected => return Err(Skip::Unselected),
-            Verdict::Excluded => return Err(Skip::Excluded),
-            Verdict::Image | Verdict::VhdOnly => {}
-        }
-        if image.metadata.version.size == 0 && image.metadata.kind == Kind::File {
-            return Err(LayoutError::Empty.into());
-        }
-        self.detect_format(&mut image, handle)?;
-        match image.format {
-            Format::Raw if verdict == Verdict::VhdOnly => return Err(Skip::NotVhd),
-            Format::Raw => Layout::checked_virtual_size(image.metadata.version.size).map(drop)?,
-            Format::FixedVhd => {}
-            other => return Err(Skip::Format(other)),
-        }
-        Ok(Found::Image(image))
-    }
-
-    /// Fills in the format, from memory where this version was looked at before.
-    fn detect_format(&self, image: &mut Image, handle: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let is_file = image.metadata.kind == Kind::File;
-        if is_file && let Some(format) = self.formats().get(&image.metadata.version) {
-            image.format = *format;
-            return Ok(());
-        }
-        let file = match (handle, &image.location) {
-            (Some(handle), Location::Entry) => folder::open_entry(handle, &image.name)?,
-            _ => self.open_image(image)?,
-        };
-        // The entry may have been replaced since: go on with what was opened.
-        image.metadata = Metadata::of(file.as_fd())?;
-        image.format = sniff(file.as_fd(), image.metadata.version.size)?;
-        if is_file {
-            self.formats().put(image.metadata.version, image.format);
-        }
-        if self.options.log_skipped && !image.format.is_presentable() {
-            let path = image.shown_path();
-            warn!(
-                "{}: does not appear: {}",
-                path.display(),
-                Skip::Format(image.format)
-            );
-        }
-        Ok(())
-    }
-
-    fn formats(&self) -> std::sync::MutexGuard<'_, LruCache<Version, Format>> {
-        self.formats
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     fn open_image(&self, image: &Image) -> io::Result<OwnedFd> {
         match &image.location {
-            Location::Entry => self
-                .folder
-                .open_image(&image.directory.real.join(&image.name)),
+            Location::Entry => self.folder.open_image(&image.real_path()),
             Location::Linked(path) => self.folder.open_image(path),
             Location::Device(path) => folder::open_path(path),
         }
@@ -382,170 +198,6 @@ impl Catalog {
         directory.check(&Metadata::of(handle.as_fd())?)?;
         Ok(handle)
     }
-}
-
-impl Directory {
-    fn new(shown: PathBuf, real: PathBuf, metadata: &Metadata, parent: Option<Arc<Self>>) -> Self {
-        Self {
-            shown,
-            real,
-            device: metadata.version.device,
-            inode: metadata.version.inode,
-            parent,
-        }
-    }
-
-    /// Path below the source folder as a user of the mount sees it.
-    pub fn shown_path(&self) -> &Path {
-        &self.shown
-    }
-
-    /// Device and inode number of the folder.
-    pub fn identity(&self) -> (u64, u64) {
-        (self.device, self.inode)
-    }
-
-    /// The folder above; nothing for the one at the top.
-    pub fn parent(&self) -> Option<&Arc<Self>> {
-        self.parent.as_ref()
-    }
-
-    fn is(&self, metadata: &Metadata) -> bool {
-        self.identity() == (metadata.version.device, metadata.version.inode)
-    }
-
-    fn check(&self, metadata: &Metadata) -> io::Result<()> {
-        if self.is(metadata) {
-            Ok(())
-        } else {
-            Err(Errno::STALE.into())
-        }
-    }
-
-    /// Whether `metadata` is that of this folder or one above: showing it again would never end.
-    fn is_within(&self, metadata: &Metadata) -> bool {
-        std::iter::successors(Some(self), |directory| directory.parent.as_deref())
-            .any(|directory| directory.is(metadata))
-    }
-}
-
-impl Image {
-    fn new(
-        directory: &Arc<Directory>,
-        name: &OsStr,
-        location: Location,
-        metadata: Metadata,
-    ) -> Self {
-        Self {
-            directory: directory.clone(),
-            name: name.to_owned(),
-            location,
-            metadata,
-            format: Format::Raw,
-        }
-    }
-
-    /// The folder that its entry is in.
-    pub fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
-    /// Name of its entry in the source folder; it is part of the footer's unique id.
-    pub fn name(&self) -> &OsStr {
-        &self.name
-    }
-
-    /// Path of its entry below the source folder.
-    pub fn shown_path(&self) -> PathBuf {
-        self.directory.shown.join(&self.name)
-    }
-
-    /// Attributes of the source.
-    pub fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    /// Raw, or a fixed VHD that appears as it is.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
-    /// The identity that the footer carries.
-    pub fn identity(&self) -> Identity<'_> {
-        Identity {
-            base_name: self.name.as_encoded_bytes(),
-            source_size: self.metadata.version.size,
-            mtime_seconds: self.metadata.version.mtime.seconds,
-        }
-    }
-
-    /// Size of the disk in bytes, without the footer.
-    pub fn virtual_size(&self) -> u64 {
-        let size = self.metadata.version.size;
-        match self.format {
-            Format::FixedVhd => size.saturating_sub(FOOTER_SIZE as u64),
-            _ => layout::virtual_size(size).unwrap_or(size),
-        }
-    }
-
-    /// Size of the view in bytes.
-    pub fn view_size(&self) -> u64 {
-        self.virtual_size() + FOOTER_SIZE as u64
-    }
-
-    /// What stands where in the view. `patches` are laid over the body of a raw image; a VHD
-    /// appears as it is.
-    ///
-    /// # Errors
-    ///
-    /// Where the source is empty or too large, or the patches do not fit.
-    pub fn layout(&self, patches: Vec<Patch>) -> Result<Layout, LayoutError> {
-        let size = self.metadata.version.size;
-        if self.format == Format::FixedVhd {
-            return Layout::verbatim(size);
-        }
-        let virtual_size = Layout::checked_virtual_size(size)?;
-        let footer = Footer::fixed(self.identity(), virtual_size);
-        Layout::fixed_vhd(size, footer.encode(), patches)
-    }
-}
-
-impl Found {
-    fn claim(&self) -> Claim {
-        match self {
-            Self::Directory(..) => Claim::Own,
-            Self::Image(image)
-                if image.format == Format::FixedVhd && select::has_vhd_extension(&image.name) =>
-            {
-                Claim::Own
-            }
-            Self::Image(_) => Claim::Derived,
-        }
-    }
-}
-
-/// Tells the format of an opened file of `size` bytes from its first and last sector.
-///
-/// # Errors
-///
-/// The file system's own; `UnexpectedEof` where the file is shorter by now.
-pub fn sniff(file: BorrowedFd<'_>, size: u64) -> io::Result<Format> {
-    let mut head = [0; HEAD_SIZE];
-    let head = &mut head[..size.min(HEAD_SIZE as u64) as usize];
-    source::read_exact_at(file, head, 0)?;
-    let mut tail = [0; TAIL_SIZE];
-    let tail = &mut tail[..size.min(TAIL_SIZE as u64) as usize];
-    source::read_exact_at(file, tail, size - tail.len() as u64)?;
-    Ok(Format::detect(head, tail, size))
-}
-
-fn open_any(path: &Path) -> io::Result<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    Ok(rustix::fs::open(
-        path,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
 }
 
 /// An entry that was found and is no longer there is another version of itself.

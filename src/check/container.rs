@@ -205,12 +205,13 @@ fn read_up_to(image: &dyn Disk, offset: u64, size: usize) -> io::Result<Vec<u8>>
 }
 
 /// What is worth knowing about an image at a glance, as short texts: format, size, partition
-/// table and where its backup is. Empty where there is nothing to say.
+/// table and where its backup is. Empty where there is nothing to say. `source` is the format of
+/// what `image` presents: only of a raw image the table can be relocated.
 ///
 /// # Errors
 ///
 /// The image's own. At most 2 MiB and a few sectors are read.
-pub fn remarks(image: &dyn Disk) -> io::Result<Vec<String>> {
+pub fn remarks(image: &dyn Disk, source: Format) -> io::Result<Vec<String>> {
     let container = Container::of("", image)?;
     let mut remarks = Vec::new();
     if !container.format.is_presentable() {
@@ -231,11 +232,15 @@ pub fn remarks(image: &dyn Disk) -> io::Result<Vec<String>> {
     if virtual_size > super::size::MAXIMUM {
         remarks.push("larger than 32,767 GiB, which Azure does not take".to_owned());
     }
-    remarks.extend(table_remarks(image, &container)?);
+    remarks.extend(table_remarks(image, &container, source)?);
     Ok(remarks)
 }
 
-fn table_remarks(image: &dyn Disk, container: &Container) -> io::Result<Vec<String>> {
+fn table_remarks(
+    image: &dyn Disk,
+    container: &Container,
+    source: Format,
+) -> io::Result<Vec<String>> {
     let body = Body(image, container.body_size);
     let Some(gpt) = Gpt::read(&body)? else {
         let signed = container.body_size >= 512 && super::content::is_signed(&body)?;
@@ -248,9 +253,13 @@ fn table_remarks(image: &dyn Disk, container: &Container) -> io::Result<Vec<Stri
             gpt.backup_is_at_end_of(container.virtual_size),
         ) {
             (Err(damage), _) => vec![format!("primary GPT damaged: {damage}")],
-            (Ok(_), false) => vec![
-                "backup GPT not at the end of the disk; `--gpt relocate` puts it there".to_owned(),
-            ],
+            (Ok(_), false) => {
+                let remedy = match source {
+                    Format::Raw => "; `--gpt relocate` puts it there",
+                    _ => "",
+                };
+                vec![format!("backup GPT not at the end of the disk{remedy}")]
+            }
             (Ok(_), true) if gpt.sector_size != 512 => {
                 vec!["GPT with sectors of 4,096 bytes".to_owned()]
             }

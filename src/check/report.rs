@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::printable::printable;
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -137,13 +139,16 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// The report for people: a finding a paragraph, and the conclusion last.
+    /// The report for people: a finding a paragraph, and the conclusion last. Messages quote what
+    /// stands in the image.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
             writeln!(
                 f,
                 "{:<8} {}: {}",
-                finding.level, finding.id, finding.message
+                finding.level,
+                finding.id,
+                printable(&finding.message)
             )?;
             if !finding.remedy.is_empty() {
                 writeln!(f, "         to do: {}", finding.remedy)?;
@@ -155,6 +160,7 @@ impl fmt::Display for Report {
             Verdict::NotReady => "not ready for Azure",
             Verdict::Undetermined => "no error found, but not everything could be checked",
         };
-        write!(f, "{}: {conclusion} (generation {generation})", self.image)
+        let image = printable(&self.image);
+        write!(f, "{image}: {conclusion} (generation {generation})")
     }
 }

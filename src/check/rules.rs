@@ -69,7 +69,7 @@ macro_rules! rules {
 
 rules! {
     CONTAINER: "container", Error, InstallationNotes,
-        "convert it with `qemu-img convert -O raw`, and present the raw image";
+        "convert it with `qemu-img convert -O raw`, or decompress it, and present the raw image";
     VHD_COOKIE: "vhd-cookie", Error, AzureLimits,
         "it is a raw image; name it so, and present it with `vhdfs mount`";
     VHD_CHECKSUM: "vhd-checksum", Error, AzureLimits,

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::footer::{DISK_TYPE_DYNAMIC, Footer, Identity, checksum};
+use crate::format::Format;
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
@@ -167,7 +168,11 @@ fn other_containers_are_not_looked_into() {
     );
     assert_eq!(ids(&report), ["container"]);
     assert_eq!(report.verdict(), Verdict::NotReady);
-    let remarks = remarks(&Sparse::new(MIB, b"QFI\xfb".to_vec(), vec![])).unwrap();
+    let remarks = remarks(
+        &Sparse::new(MIB, b"QFI\xfb".to_vec(), vec![]),
+        Format::Qcow2,
+    )
+    .unwrap();
     assert!(remarks[0].contains("qcow2"), "{remarks:?}");
 }
 
@@ -217,6 +222,21 @@ fn the_json_has_the_agreed_shape() {
         text.ends_with("a.raw: not ready for Azure (generation 1)"),
         "{text}"
     );
+}
+
+/// Whoever made the image must not write to the terminal of whoever checks it.
+#[test]
+fn the_text_holds_no_control_characters_of_an_image() {
+    let finding = Finding {
+        id: "x",
+        level: Level::Error,
+        message: "the folders \u{1b}]0;x\u{7}, \u{9b}2J\nb: ready for Azure".to_owned(),
+        remedy: "",
+    };
+    let report = Report::new("a\r", Generation::One, vec![finding]);
+    let want = "error    x: the folders \\u{1b}]0;x\\u{7}, \\u{9b}2J\\nb: ready for Azure\n\
+                a\\r: not ready for Azure (generation 1)";
+    assert_eq!(report.to_string(), want);
 }
 
 #[test]

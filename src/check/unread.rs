@@ -1,9 +1,12 @@
 //! Why a part of an image could not be read, though the image itself could.
 
+use std::cell::Cell;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
 
 use ext4_view::Ext4Error;
+use log::debug;
 use thiserror::Error;
 
 use super::initrd::InitrdError;
@@ -50,8 +53,24 @@ pub(super) enum Unread {
     NotFat(&'static str),
 }
 
+thread_local! {
+    /// Whether this thread runs a parser whose panics are results.
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs code that calls the parsers of other projects, which were not made for hostile bytes: a
-/// panic in one of them is one more reason why something cannot be read.
+/// panic in one of them is one more reason why something cannot be read, and not for the terminal.
 pub(super) fn contained<T>(read: impl FnOnce() -> Result<T, Unread>) -> Result<T, Unread> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(Unread::Panic))
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| match CONTAINED.get() {
+            true => debug!("while reading what is in an image: {info}"),
+            false => report(info),
+        }));
+    });
+    let outer = CONTAINED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(read));
+    CONTAINED.set(outer);
+    result.unwrap_or(Err(Unread::Panic))
 }

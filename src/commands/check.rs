@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::Failure;
 use super::print::{print, print_json};
+use crate::advice;
 use crate::check::{self, CheckError, Progress, Report};
 use crate::cli::CheckArgs;
 use crate::folder;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Why an image cannot be checked.
 #[derive(Debug, Error)]
 enum Uncheckable {
-    #[error("{}: cannot be read: {}", .0.display(), .1)]
+    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice(.1))]
     Read(PathBuf, #[source] io::Error),
     #[error("{}: is not a file; name an image", .0.display())]
     NotAFile(PathBuf),
@@ -32,14 +33,23 @@ enum Uncheckable {
     Changed(PathBuf),
 }
 
+/// What to do about an image that cannot be read.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; name an image",
+        _ => advice::on_reading(error),
+    }
+}
+
 /// 1 means that the image is not ready, so what cannot be checked ends with 2.
 pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let report = judge(args).map_err(Failure::usage)?;
-    if args.json {
-        print_json(&report)?;
+    let printed = if args.json {
+        print_json(&report)
     } else {
-        print(&format!("{report}\n"))?;
-    }
+        print(&format!("{report}\n"))
+    };
+    printed.map_err(|failure| Failure::usage(failure.message))?;
     Ok(ExitCode::from(report.verdict().exit_status()))
 }
 

@@ -161,7 +161,7 @@ impl Report {
 /// What is worth knowing about an image at a glance.
 fn remarks_of(catalog: &Catalog, image: &Image) -> Vec<String> {
     let source = catalog.open_source(image);
-    let remarks = source.and_then(|source| check::remarks(&source));
+    let remarks = source.and_then(|source| check::remarks(&source, image.format()));
     remarks.unwrap_or_else(|error| vec![format!("its content cannot be read: {error}")])
 }
 

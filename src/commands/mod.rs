@@ -15,6 +15,7 @@ mod umount;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -82,10 +83,9 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     match result {
         Ok(status) => status,
         Err(failure) => {
-            eprintln!(
-                "vhdfs: {}",
-                failure.message.trim_start_matches("error: ").trim_end()
-            );
+            let message = failure.message.trim_start_matches("error: ").trim_end();
+            // Nobody may be there to read it; the status is what remains.
+            let _ = writeln!(io::stderr(), "vhdfs: {message}");
             ExitCode::from(failure.status)
         }
     }

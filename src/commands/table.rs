@@ -6,6 +6,8 @@ use std::ops::Range;
 use anstyle::{AnsiColor, Style as Colour};
 use comfy_table::{CellAlignment, presets};
 
+use crate::printable::printable;
+
 /// How a row looks on a terminal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Style {
@@ -70,15 +72,6 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
-}
-
-/// Names may hold what would move the cursor or colour the terminal.
-fn printable(text: &str) -> String {
-    let escaped = text.chars().map(|letter| match letter.is_control() {
-        true => letter.escape_default().to_string(),
-        false => letter.to_string(),
-    });
-    escaped.collect()
 }
 
 #[cfg(test)]

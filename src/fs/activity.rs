@@ -1,11 +1,11 @@
 //! What is open, who reads it and how far that is: counted by each read without a lock.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
+use std::{fmt, fs};
 
 use indicatif::HumanBytes;
 use log::{debug, info, warn};
@@ -115,20 +115,20 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// A view of `size` bytes was opened by the process `pid` and is served by `engine`.
+    /// A view of `size` bytes was opened by the thread `thread` and is served by `engine`.
     pub fn opened(
         self: &Arc<Self>,
         source: &Path,
         size: u64,
         engine: Engine,
-        pid: u32,
+        thread: u32,
     ) -> OpenView {
         let counters = Arc::new(Counters {
             source: source.to_owned(),
             size,
             engine,
             passed_through: AtomicBool::new(false),
-            reader: Reader::of(pid),
+            reader: Reader::of(thread),
             began: Instant::now(),
             reads: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -278,10 +278,19 @@ impl Counters {
 }
 
 impl Reader {
-    fn of(pid: u32) -> Self {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let name = name.trim_end().to_owned();
-        Self { pid, name }
+    /// The process that `thread` belongs to: the kernel names the thread that asked.
+    fn of(thread: u32) -> Self {
+        let about = |id: u32, file| fs::read_to_string(format!("/proc/{id}/{file}"));
+        let status = about(thread, "status").unwrap_or_default();
+        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        let pid = process
+            .and_then(|process| process.trim().parse().ok())
+            .unwrap_or(thread);
+        let name = about(pid, "comm").unwrap_or_default();
+        Self {
+            pid,
+            name: name.trim_end().to_owned(),
+        }
     }
 }
 

@@ -167,3 +167,40 @@ impl<'a> Key<'a> {
 fn next(number: u64) -> u64 {
     number.wrapping_add(1).max(ROOT + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::catalog::{Catalog, Options};
+
+    fn found(catalog: &Catalog) -> Found {
+        let listing = catalog.list(&catalog.root().unwrap()).unwrap();
+        listing.entry(catalog, 0).unwrap().1
+    }
+
+    fn write(folder: &Path, text: &str) {
+        std::fs::write(folder.join("a.raw"), text).unwrap();
+    }
+
+    #[test]
+    fn what_the_kernel_has_forgotten_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "disk");
+        let catalog = Catalog::open(folder.path(), Options::default()).unwrap();
+        let inodes = Inodes::new(catalog.root().unwrap());
+        let old = inodes.remember(&found(&catalog));
+        assert_eq!(inodes.remember(&found(&catalog)), old);
+        write(folder.path(), "another disk");
+        let new = inodes.remember(&found(&catalog));
+        assert_ne!(new, old);
+        inodes.forget(old, 1);
+        assert!(inodes.get(old).is_some(), "it was told of this one twice");
+        inodes.forget(old, 1);
+        inodes.forget(new, 1);
+        inodes.forget(ROOT, 1);
+        assert!(inodes.get(old).is_none() && inodes.get(new).is_none());
+        assert_eq!(inodes.lock().len(), 1, "the root is never dropped");
+    }
+}

@@ -1,6 +1,7 @@
 //! The file system in our own terms: lookup, attributes, listing, opening, reading. No FUSE here.
 
 mod activity;
+mod alarm;
 mod error;
 mod inodes;
 mod open;
@@ -20,6 +21,7 @@ use crate::source::{Metadata, Timestamp};
 use crate::view::Filled;
 
 pub use activity::{Activity, OpenView, Reader, Totals, ViewState};
+use alarm::Alarm;
 pub use error::Error;
 pub use inodes::ROOT;
 use inodes::{Inodes, Node};
@@ -89,6 +91,7 @@ pub struct FileSystem {
     inodes: Inodes,
     images: OpenImages,
     listings: Slab<Arc<Listing>>,
+    descriptors: Alarm,
 }
 
 impl FileSystem {
@@ -104,6 +107,7 @@ impl FileSystem {
             ownership,
             images: OpenImages::new(opening),
             listings: Slab::new(),
+            descriptors: Alarm::default(),
         })
     }
 
@@ -119,7 +123,8 @@ impl FileSystem {
     /// [`Error::NotFound`] where nothing appears under that name.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attributes, Error> {
         let directory = self.directory(parent)?;
-        let found = self.catalog.lookup(&directory, name)?;
+        let found = self.catalog.lookup(&directory, name).map_err(Error::from);
+        let found = self.descriptors.watch(found)?;
         let inode = self.inodes.remember(&found);
         Ok(self.attributes_of(&found, inode))
     }
@@ -158,7 +163,10 @@ impl FileSystem {
     /// finds that.
     pub fn open(&self, inode: u64, pid: u32) -> Result<u64, Error> {
         match self.node(inode)? {
-            Node::Image(image) => self.images.open(&self.catalog, inode, &image, pid),
+            Node::Image(image) => {
+                let opened = self.images.open(&self.catalog, inode, &image, pid);
+                self.descriptors.watch(opened)
+            }
             Node::Directory(_) => Err(Error::IsADirectory),
         }
     }
@@ -246,7 +254,8 @@ impl FileSystem {
     /// The source folder's own.
     pub fn open_directory(&self, inode: u64) -> Result<u64, Error> {
         let directory = self.directory(inode)?;
-        let listing = Arc::new(self.catalog.list(&directory)?);
+        let listing = self.catalog.list(&directory).map_err(Error::from);
+        let listing = Arc::new(self.descriptors.watch(listing)?);
         let handle = self.listings.insert(listing).ok_or(Error::TooManyOpen)?;
         Ok(handle as u64)
     }
@@ -342,7 +351,7 @@ impl FileSystem {
             Errno::from_io_error(&failure),
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
         ) {
-            return Err(failure.into());
+            return self.descriptors.watch(Err(failure.into()));
         }
         let name = listing.name(index).unwrap_or_default();
         let path = listing.directory().shown_path().join(name);

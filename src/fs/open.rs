@@ -103,7 +103,7 @@ impl OpenImages {
         }
         drop(remarked);
         // Whoever reads the view gets the error, if it lasts.
-        for remark in check::remarks(opened.view()).unwrap_or_default() {
+        for remark in check::remarks(opened.view(), image.format()).unwrap_or_default() {
             info!("{}: {remark}", image.shown_path().display());
         }
     }

@@ -62,8 +62,11 @@ pub fn serve(
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), MountError> {
     let allow_devices = catalog.allow_devices;
-    let catalog = Catalog::open(source, catalog)
+    let mut catalog = Catalog::open(source, catalog)
         .map_err(|error| MountError::Source(source.to_owned(), error))?;
+    if options.access == Access::Other {
+        catalog = catalog.heeding_acls();
+    }
     let mountpoint = mountpoint::check(mountpoint, &catalog)?;
     options.check_permissions()?;
     let snapshots = Snapshots::new(

@@ -1,10 +1,12 @@
 //! Relocated tables in the eyes of sfdisk, sgdisk and parted.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use vhdfs::check;
+use vhdfs::format::Format;
 use vhdfs::gpt::{RelocateError, relocate};
 use vhdfs::layout::Patch;
 
@@ -86,6 +88,58 @@ fn assert_relocation(folder: &Folder, image: &Path, expected: &[String]) {
     assert_findings(&relocated, DATA, &[]);
     let found = tools::ids(&tools::check(&kept, DATA));
     assert!(found.contains(&"gpt-backup-position"), "{found:?}");
+}
+
+/// `qemu-img compare` sees a difference in each patch, at an offset inside of it, and none beside
+/// them all.
+fn assert_compared(folder: &Folder, image: &Path) {
+    let (kept, relocated) = views(folder, image);
+    let patches = patches(image).unwrap();
+    assert!(!patches.is_empty());
+    let compare = |shown: Option<usize>| {
+        let [kept, relocated] = [("a", &kept), ("b", &relocated)].map(|(name, view)| {
+            let copy = folder.copy(name, view);
+            for (index, patch) in patches.iter().enumerate() {
+                if shown != Some(index) {
+                    tools::write_at(&copy, patch.offset, &vec![0; patch.bytes.len()]);
+                }
+            }
+            copy
+        });
+        let args: [&dyn AsRef<OsStr>; 7] =
+            [&"compare", &"-f", &"raw", &"-F", &"raw", &kept, &relocated];
+        let output = output("qemu-img", &args, b"");
+        (output.status.code(), text_of(&output))
+    };
+    let same = (Some(0), "Images are identical.\n".to_owned());
+    assert_eq!(compare(None), same);
+    for (index, patch) in patches.iter().enumerate() {
+        let (status, text) = compare(Some(index));
+        assert_eq!(status, Some(1), "{text}");
+        let at = text.strip_prefix("Content mismatch at offset ");
+        let at: u64 = at
+            .and_then(|rest| rest.trim_end().strip_suffix('!')?.parse().ok())
+            .unwrap_or_else(|| panic!("no offset: {text}"));
+        let end = patch.offset + patch.bytes.len() as u64;
+        assert!((patch.offset..end).contains(&at), "{at}: {index}");
+    }
+}
+
+#[test]
+fn nothing_but_the_table_differs_for_qemu() {
+    for size in [20 * MIB + 512, 30 * MIB + 77 * 512, 21 * MIB - 300] {
+        let folder = Folder::new();
+        let image = folder.sparse("disk.raw", size / 512 * 512);
+        run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
+        fill_partitions(&image);
+        File::options()
+            .write(true)
+            .open(&image)
+            .unwrap()
+            .set_len(size)
+            .unwrap();
+        assert_compared(&folder, &image);
+    }
 }
 
 /// Only the first two sectors and the last 33 differ.
@@ -257,7 +311,10 @@ fn sectors_of_4096_bytes() {
 fn remarks_tell_what_is_cheap_to_know() {
     let folder = Folder::new();
     let image = folder.sparse("disk.raw", 20 * MIB + 512);
-    let remarks = |image: &Path| check::remarks(&FileDisk::open(image)).unwrap().join("; ");
+    let remarks = |image: &Path| {
+        let remarks = check::remarks(&FileDisk::open(image), Format::Raw);
+        remarks.unwrap().join("; ")
+    };
     assert_eq!(remarks(&image), "no partition table");
     run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
     assert!(remarks(&image).contains("--gpt relocate"));

@@ -1,10 +1,13 @@
 //! Raw images to mount.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
+
+use super::process::{Lab, tool};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -69,6 +72,24 @@ pub(crate) fn sparse_image(path: &Path, seed: u64, size: u64, data: &[(u64, usiz
     }
 }
 
+/// A sparse image that sfdisk divides as `script` says, or leaves alone where that is empty.
+pub(crate) fn divided_image(lab: &Lab, name: &str, size: u64, script: &str) -> PathBuf {
+    let path = lab.path().join(name);
+    let file = File::create(&path).and_then(|file| file.set_len(size));
+    file.expect("a sparse file");
+    if !script.is_empty() {
+        let input = lab.path().join("script");
+        fs::write(&input, script).unwrap();
+        let mut command = Command::new(tool("sfdisk"));
+        command.arg("--quiet").arg(&path);
+        command.stdin(File::open(&input).unwrap());
+        let status = command.status().expect("sfdisk runs");
+        assert!(status.success(), "{command:?}: {status}");
+        fs::remove_file(input).unwrap();
+    }
+    path
+}
+
 /// Sets the modification time in seconds and nanoseconds since 1970.
 pub(crate) fn set_mtime(path: &Path, seconds: u64, nanoseconds: u32) {
     let time = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
@@ -81,4 +102,22 @@ fn create(path: &Path) -> File {
     fs::create_dir_all(path.parent().expect("an image is in a folder"))
         .and_then(|()| File::create(path))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Opens a view so that every read of it reaches the program.
+pub(crate) fn open_past_cache(path: &Path) -> File {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Opens a source to change it in place.
+pub(crate) fn writable(path: &Path) -> File {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .expect("the source")
 }

@@ -14,7 +14,9 @@ pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod root;
 pub(crate) mod snapshot;
+pub(crate) mod tree;
 pub(crate) mod user;
+pub(crate) mod views;
 
 pub(crate) use azurite::Azurite;
 pub(crate) use filesystem::FileSystem;
@@ -23,6 +25,9 @@ pub(crate) use inside::Inside;
 pub(crate) use mount::{Mount, Options};
 pub(crate) use nbd::Nbd;
 pub(crate) use oracle::oracle_verify;
-pub(crate) use process::{Lab, run, run_ok, stdout_of, tool, vhdfs};
+pub(crate) use process::{Lab, MemoryFs, run, run_ok, stdout_of, tool, vhdfs};
 pub(crate) use snapshot::{Snapshot, snapshot_of};
+pub(crate) use tree::{
+    assert_tree, errno_of, eventually, lines_with, list, listed_reasons, listed_views, tree,
+};
 pub(crate) use user::User;

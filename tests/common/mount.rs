@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::process::{Lab, describe, run, set_mode, tool, vhdfs};
+use super::process::{Lab, copy_program, describe, run, tool, vhdfs};
 use super::user::User;
 
 /// How long something may hang before the test gives up on it; nothing is timed by this.
@@ -303,13 +303,11 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Result<(
 
 /// The program where its user can run it: the build may lie below a folder closed to others.
 fn program(user: Option<User>, lab: &Lab) -> PathBuf {
-    let built = PathBuf::from(vhdfs().get_program());
     if user.is_none() {
-        return built;
+        return PathBuf::from(vhdfs().get_program());
     }
     let copy = lab.path().join("vhdfs");
-    fs::copy(&built, &copy).expect("copy the program");
-    set_mode(&copy, 0o755);
+    copy_program(&copy);
     copy
 }
 

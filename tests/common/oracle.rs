@@ -25,7 +25,7 @@ pub(crate) fn oracle_verify(raw: &Path, vhd: &Path) {
 /// Puts all questions to one process of the oracle and returns its answers, line by line.
 ///
 /// `geometry SIZE` gives `CYLINDERS HEADS SECTORS`; `footer NAME SIZE MTIME`, the name in
-/// hexadecimal digits, gives `VIRTUAL_SIZE BYTES`.
+/// hexadecimal digits, gives `VIRTUAL_SIZE BYTES`; `layout SIZE` gives the oracle's own JSON.
 pub(crate) fn ask_oracle(questions: &[String]) -> Vec<String> {
     let mut child = Command::new(tool("python3"))
         .arg("-B")

@@ -58,6 +58,15 @@ pub(crate) fn vhdfs() -> Command {
     Command::new(env!("CARGO_BIN_EXE_vhdfs"))
 }
 
+/// Copies the program to where every user can run it.
+///
+/// Another process does that: a process that a test of this one starts meanwhile would hold the
+/// copy open for writing, and nobody could run it.
+pub(crate) fn copy_program(to: &Path) {
+    run_ok(Command::new(tool("cp")).arg(vhdfs().get_program()).arg(to));
+    set_mode(to, 0o755);
+}
+
 /// Runs a command to its end, with nothing on standard input.
 pub(crate) fn run(command: &mut Command) -> Output {
     command
@@ -117,6 +126,27 @@ impl Lab {
         std::fs::create_dir_all(&folder)
             .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         folder
+    }
+}
+
+/// A file system in memory that covers a folder; gone with the value. Only root can make one.
+#[derive(Debug)]
+pub(crate) struct MemoryFs(PathBuf);
+
+impl MemoryFs {
+    pub(crate) fn on(folder: &Path) -> Self {
+        run_ok(
+            Command::new(tool("mount"))
+                .args(["-t", "tmpfs", "vhdfs-test"])
+                .arg(folder),
+        );
+        Self(folder.to_path_buf())
+    }
+}
+
+impl Drop for MemoryFs {
+    fn drop(&mut self) {
+        let _ = run(Command::new(tool("umount")).arg("-l").arg(&self.0));
     }
 }
 

@@ -10,5 +10,7 @@ for line in sys.stdin:
         case ["footer", name, size, mtime]:
             footer = fixed_vhd.footer(bytes.fromhex(name), int(size), int(mtime))
             print(fixed_vhd.virtual_size(int(size)), footer.hex())
+        case ["layout", size]:
+            fixed_vhd.main(["layout", size.strip()])
         case _:
             sys.exit(f"not a question: {line!r}")

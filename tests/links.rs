@@ -1,0 +1,173 @@
+//! Entries that are no files: links, devices, FIFOs and sockets.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::views::{assert_views, images};
+use common::{
+    Lab, MIB, Mount, assert_tree, list, listed_reasons, random_image, run_ok, snapshot_of,
+    stdout_of, tool, tree,
+};
+
+#[test]
+fn links_inside_appear_as_what_they_point_to() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    images(&folder, &["a.raw", "sub/b.raw", "data.bin"]);
+    let link = |target: &Path, name: &str| symlink(target, folder.join(name)).expect("a link");
+    link(Path::new("a.raw"), "relative.raw");
+    link(Path::new("../a.raw"), "sub/up.raw");
+    link(&folder.join("sub/b.raw"), "absolute.raw");
+    link(Path::new("relative.raw"), "chain.raw");
+    link(Path::new("data.bin"), "renamed.raw");
+    link(Path::new("sub"), "folder");
+    link(Path::new("a.raw"), "unselected.txt");
+    // A link's own name is the name of the disk; the oracle takes it from the path too.
+    let expected = [
+        ("a.raw", "a.vhd"),
+        ("sub/b.raw", "sub/b.vhd"),
+        ("relative.raw", "relative.vhd"),
+        ("sub/up.raw", "sub/up.vhd"),
+        ("absolute.raw", "absolute.vhd"),
+        ("chain.raw", "chain.vhd"),
+        ("renamed.raw", "renamed.vhd"),
+        ("folder/b.raw", "folder/b.vhd"),
+        ("folder/up.raw", "folder/up.vhd"),
+    ];
+    assert_views(&folder, &[], &expected);
+    let mount = Mount::new(&folder);
+    let kind = mount.join("folder").symlink_metadata().expect("a folder");
+    assert!(kind.is_dir(), "a link to a folder appears as a folder");
+    mount.unmount();
+}
+
+#[test]
+fn links_outside_in_a_circle_or_to_nowhere_do_not_appear() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    let outside = lab.folder("outside");
+    images(&outside, &["secret.raw", "sub/secret.raw"]);
+    images(&folder, &["a.raw", "sub/b.raw"]);
+    let link = |target: &Path, name: &str| symlink(target, folder.join(name)).expect("a link");
+    link(&outside.join("secret.raw"), "absolute.raw");
+    link(Path::new("../outside/secret.raw"), "relative.raw");
+    link(&outside, "folder");
+    link(Path::new("../../outside"), "sub/folder");
+    link(Path::new("folder/secret.raw"), "through.raw");
+    link(Path::new("loop.raw"), "loop.raw");
+    link(Path::new("two.raw"), "one.raw");
+    link(Path::new("one.raw"), "two.raw");
+    link(Path::new("nowhere"), "broken.raw");
+    link(Path::new(".."), "sub/parent");
+    link(Path::new("."), "self");
+    link(Path::new("/proc/self/cwd"), "magic");
+    let before = snapshot_of(&outside);
+    let mount = Mount::new(&folder);
+    assert_tree(mount.path(), ["a.vhd", "sub", "sub/b.vhd"]);
+    mount.unmount();
+    let reasons = listed_reasons(&list(&folder, &[]));
+    for name in [
+        "absolute.raw",
+        "relative.raw",
+        "folder",
+        "sub/folder",
+        "through.raw",
+    ] {
+        assert!(reasons[name].contains("outside"), "{name}: {reasons:?}");
+    }
+    for name in [
+        "loop.raw",
+        "one.raw",
+        "broken.raw",
+        "sub/parent",
+        "self",
+        "magic",
+    ] {
+        assert!(reasons[name].contains("circle"), "{name}: {reasons:?}");
+    }
+    before.assert_unchanged(&outside);
+}
+
+#[test]
+fn special_files_do_not_appear() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    images(&folder, &["a.raw"]);
+    run_ok(Command::new(tool("mkfifo")).arg(folder.join("fifo.raw")));
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket.raw"));
+    symlink("/dev/null", folder.join("null.raw")).expect("a link");
+    symlink("fifo.raw", folder.join("linked.raw")).expect("a link");
+    run_ok(
+        Command::new(tool("mknod"))
+            .arg(folder.join("zero.raw"))
+            .args(["c", "1", "5"]),
+    );
+    // Neither may a FIFO without a writer make anybody wait.
+    for arguments in [&[][..], &["--all", "--allow-devices"]] {
+        let mount = Mount::with(&folder, arguments);
+        assert_tree(mount.path(), ["a.vhd"]);
+        mount.unmount();
+    }
+    let reasons = listed_reasons(&list(&folder, &[]));
+    assert!(reasons["fifo.raw"].contains("neither"), "{reasons:?}");
+    assert_eq!(reasons.len(), 5, "{reasons:?}");
+}
+
+/// A loop device, gone with the value.
+struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    fn new(file: &Path) -> Self {
+        let text = stdout_of(
+            Command::new(tool("losetup"))
+                .args(["--find", "--show", "--read-only"])
+                .arg(file),
+        );
+        Self(PathBuf::from(text.trim()))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        run_ok(Command::new(tool("losetup")).arg("-d").arg(&self.0));
+    }
+}
+
+#[test]
+fn block_devices_appear_only_where_they_are_allowed() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    let backing = lab.path().join("backing");
+    random_image(&backing, 1, MIB + 4096);
+    let device = LoopDevice::new(&backing);
+    symlink(&device.0, folder.join("disk.raw")).expect("a link");
+    images(&folder, &["a.raw"]);
+    let mount = Mount::new(&folder);
+    assert_tree(mount.path(), ["a.vhd"]);
+    mount.unmount();
+    let reasons = listed_reasons(&list(&folder, &[]));
+    assert!(
+        reasons["disk.raw"].contains("--allow-devices"),
+        "{reasons:?}"
+    );
+
+    let mount = Mount::with(&folder, &["--allow-devices"]);
+    assert_tree(mount.path(), ["a.vhd", "disk.vhd"]);
+    let view = fs::read(mount.join("disk.vhd")).expect("a view");
+    let body = fs::read(&backing).expect("the backing file");
+    assert_eq!(view.len() as u64, 2 * MIB + 512);
+    assert!(view[..body.len()] == body[..], "the device's bytes");
+    assert!(view[body.len()..2 * MIB as usize].iter().all(|&b| b == 0));
+    assert!(view[2 * MIB as usize..].starts_with(b"conectix"));
+    mount.unmount();
+
+    let single = Mount::with(&device.0, &["--allow-devices"]);
+    let name = tree(single.path()).into_iter().next().expect("a view");
+    let bytes = fs::read(single.join(name)).expect("a view");
+    assert!(bytes[..body.len()] == body[..], "the device's bytes");
+    single.unmount();
+}
