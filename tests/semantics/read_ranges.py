@@ -2,6 +2,7 @@
 
     read_ranges.py RAW VIEW cached|direct|mapped SEED COUNT
 """
+import errno
 import mmap
 import os
 import random
@@ -29,14 +30,29 @@ def reader(view, way):
         memory = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
         return lambda offset, length: memory[offset:offset + length]
     if way == "direct":
-        memory = mmap.mmap(-1, 5 * MIB)
-
-        def read(offset, length):
-            got = os.preadv(file, [memoryview(memory)[:length]], offset)
-            return memory[:got]
-
-        return read
+        return direct_reader(file)
     return lambda offset, length: os.pread(file, length, offset)
+
+
+def direct_reader(file):
+    memory = mmap.mmap(-1, 5 * MIB)
+
+    def read(offset, length):
+        got = os.preadv(file, [memoryview(memory)[:length]], offset)
+        return memory[:got]
+
+    def read_any(offset, length):
+        try:
+            return read(offset, length)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        # What the kernel passes through has to be aligned as the file system below wants it.
+        start = offset // 4096 * 4096
+        blocks = -(-(offset + length - start) // 4096) * 4096
+        return read(start, blocks)[offset - start:][:length]
+
+    return read_any
 
 
 def main():
