@@ -5,7 +5,7 @@
 //! and users and groups named in the list may have less than everybody else. A mode that is shown
 //! without the list must grant nobody more than the file itself does.
 
-use crate::source::Metadata;
+use crate::metadata::Metadata;
 
 /// Name of the attribute that holds the list, as xattr(7) has it.
 pub const ATTRIBUTE: &str = "system.posix_acl_access";

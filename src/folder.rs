@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::acl;
-use crate::source::{Kind, Metadata};
+use crate::metadata::{Kind, Metadata};
 
 /// Longest path in bytes that is handed to the kernel at once, well below `PATH_MAX`.
 const MAX_STEP: usize = 3072;

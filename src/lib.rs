@@ -17,6 +17,7 @@ pub mod gpt;
 pub mod image;
 pub mod layout;
 pub mod logging;
+pub mod metadata;
 pub mod mounts;
 pub mod names;
 pub mod printable;

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{Catalog, Directory, Image, Location};
 use crate::acl;
 use crate::folder;
-use crate::source::Metadata;
+use crate::metadata::Metadata;
 
 impl Catalog {
     /// The attributes of a folder with the mode that says who may read it.

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use crate::footer::{FOOTER_SIZE, Footer, Identity};
 use crate::format::Format;
 use crate::layout::{self, Layout, LayoutError, Patch};
+use crate::metadata::Metadata;
 use crate::names::Claim;
 use crate::select;
-use crate::source::Metadata;
 
 /// A folder that appears.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use super::{Catalog, Directory, Found, Image, Skip};
 use crate::folder::{self, Target};
 use crate::format::{Format, HEAD_SIZE, TAIL_SIZE};
 use crate::layout::{Layout, LayoutError};
+use crate::metadata::{Kind, Metadata, Version};
 use crate::select::{self, Verdict};
-use crate::source::{self, Kind, Metadata, Version};
+use crate::source;
 
 impl Catalog {
     /// Finds out what the entry `name` of an open folder is.

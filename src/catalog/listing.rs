@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use super::{Catalog, Directory, Found, Skip};
 use crate::folder;
+use crate::metadata::Metadata;
 use crate::names::{self, Claim, Siblings};
-use crate::source::Metadata;
 
 /// The names that a folder held at one moment, in the order of their bytes.
 ///

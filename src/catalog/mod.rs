@@ -18,8 +18,9 @@ use rustix::io::Errno;
 
 use crate::folder::{self, SourceFolder};
 use crate::format::Format;
+use crate::metadata::{Kind, Metadata, Version};
 use crate::select::{self, Selection};
-use crate::source::{Kind, Metadata, SourceFile, Version};
+use crate::source::SourceFile;
 
 use entry::Location;
 pub use entry::{Directory, Found, Image};

@@ -15,7 +15,8 @@ use crate::advice;
 use crate::check::{self, CheckError, Progress, Report};
 use crate::cli::CheckArgs;
 use crate::folder;
-use crate::source::{Freshness, Kind, SourceFile};
+use crate::metadata::Kind;
+use crate::source::{Freshness, SourceFile};
 
 /// A check that takes longer than this tells how far it is.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -16,7 +16,8 @@ use crate::cli::InspectArgs;
 use crate::footer::{FOOTER_SIZE, Footer, Identity, checksum};
 use crate::format::Format;
 use crate::layout::{Layout, LayoutError};
-use crate::source::{Kind, Metadata, read_exact_at};
+use crate::metadata::{Kind, Metadata};
+use crate::source::read_exact_at;
 
 /// Why a file cannot be inspected.
 #[derive(Debug, Error)]

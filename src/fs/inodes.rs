@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::catalog::{Directory, Found, Image};
-use crate::source::Version;
+use crate::metadata::Version;
 
 /// Inode number of the folder at the top (`FUSE_ROOT_ID`).
 pub const ROOT: u64 = 1;

@@ -16,8 +16,8 @@ use sharded_slab::Slab;
 use crate::catalog::{Catalog, Directory, Found, Image, Listing, Skip};
 use crate::footer::{FOOTER_SIZE, SECTOR_SIZE};
 use crate::image::{OpenImage, Opening};
+use crate::metadata::{Metadata, Timestamp};
 use crate::range::ByteRange;
-use crate::source::{Metadata, Timestamp};
 use crate::view::Filled;
 
 pub use activity::{Activity, OpenView, Reader, Totals, ViewState};

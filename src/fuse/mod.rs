@@ -17,7 +17,7 @@ use fuser::{
 use log::{debug, error};
 
 use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Taken};
-use crate::source::Timestamp;
+use crate::metadata::Timestamp;
 use crate::workers::Workers;
 
 pub use passthrough::Passthrough;
