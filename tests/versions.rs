@@ -150,6 +150,11 @@ fn an_error_of_the_source_reaches_the_reader_as_its_errno() {
     let daemon = Pid::from_raw(below.pids()[0] as i32).expect("a process id");
     kill_process(daemon, Signal::KILL).expect("kill the daemon below");
     eventually("its end", || below.pids().is_empty());
+    // Requests that meet the end of the connection itself fail with another errno.
+    eventually("the end of its connection", || {
+        let listed = below.path().read_dir();
+        listed.is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
+    });
     for offset in [0, 2 * MIB, 4 * MIB + 100] {
         let mut bytes = [0xEE; 64];
         let result = view.read_at(&mut bytes, offset);
