@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -361,4 +361,18 @@ fn all_descriptors_are_used_that_the_system_allows() {
         .collect();
     assert_eq!(numbers, ["333", "333"]);
     run_ok(vhdfs().arg("umount").arg(&mountpoint));
+}
+
+/// The kernel offers 128 KiB when it mounts, whatever is asked for; only root may set more.
+#[test]
+fn the_kernel_reads_as_far_ahead_as_a_request_reaches() {
+    let lab = Lab::new();
+    let mount = Mount::new(&source(&lab));
+    let device = fs::metadata(mount.path()).expect("attributes").dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    let text = fs::read_to_string(setting).expect("a setting of the kernel");
+    let as_root = rustix::process::geteuid().is_root();
+    assert_eq!(text.trim(), if as_root { "1024" } else { "128" });
+    mount.unmount();
 }

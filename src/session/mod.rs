@@ -7,6 +7,7 @@ mod mountpoint;
 mod notify;
 mod options;
 mod progress;
+mod read_ahead;
 mod status;
 mod unmount;
 
@@ -99,6 +100,7 @@ pub fn serve(
     let signals = events::catch_signals().map_err(MountError::Setup)?;
     let session = connect(fs, source, &mountpoint, options, &mut confinement)?;
     mount.is_served_by(FuseDevice::of(&session));
+    read_ahead::raise(&mountpoint);
     let socket = reporter.bind();
     confinement.will_remove(socket.as_ref().map(StatusSocket::path));
     // No thread has been started yet: each inherits the sandbox from the one that starts it.
