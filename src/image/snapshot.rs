@@ -8,12 +8,12 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use log::{debug, info};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -259,13 +259,27 @@ impl Snapshots {
 
 /// Grows the clone to the size of the view and writes what the layout synthesizes.
 fn complete(clone: &File, layout: &Layout) -> io::Result<()> {
+    let hole = last_block_if_hole(clone)?;
     clone.set_len(layout.view_size())?;
+    if let Some(start) = hole {
+        // btrfs has just put a block of zeros there.
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(clone, flags, start, layout.view_size() - start)?;
+    }
     for piece in layout.pieces(ByteRange::new(0, layout.view_size())) {
         if let Origin::Bytes(bytes) = piece.origin {
             clone.write_all_at(bytes, piece.range.start())?;
         }
     }
     Ok(())
+}
+
+/// Where the last block of a file begins, if the file ends inside of it and it is a hole.
+fn last_block_if_hole(file: &File) -> io::Result<Option<u64>> {
+    let metadata = file.metadata()?;
+    let start = metadata.len() - metadata.len() % metadata.blksize().max(1);
+    let data = (start < metadata.len()).then(|| rustix::fs::seek(file, SeekFrom::Data(start)));
+    Ok((data == Some(Err(Errno::NXIO))).then_some(start))
 }
 
 /// Whether a clone takes no noticeable time and does no harm.
