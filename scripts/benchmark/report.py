@@ -4,6 +4,7 @@ import datetime
 import math
 import pathlib
 import platform
+import statistics
 
 import matplotlib
 
@@ -11,6 +12,9 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 PEERS = ["xmount", "nbdkit + nbdfuse"]
+
+# The same daemon answering without reading or copying: what the kernel leaves possible.
+CEILINGS = {"vhdfs": "ceiling: vhdfs, a hole", "vhdfs --direct-io": "ceiling: --direct-io, a hole"}
 
 
 def machine():
@@ -56,12 +60,17 @@ def find(rows, **wanted):
     return [r for r in rows if all(r.get(key) == value for key, value in wanted.items())]
 
 
+def same_read(row):
+    """What rows of other targets have in common with this one."""
+    return {key: row[key] for key in ("file_system", "image", "mode", "block", "readers", "cached")}
+
+
 def goals(rows):
     """Each goal with what was measured."""
     lines = []
 
-    def goal(text, value, least):
-        lines.append([text, f"≥ {least}", f"{value:.2f}", "yes" if value >= least else "no"])
+    def goal(text, value, least, limit=None):
+        lines.append([text, f"≥ {least}", f"{value:.2f}", f"{limit:.2f}" if limit else "", "yes" if value >= least else "no"])
 
     def ratio(system, target, **wanted):
         found = find(rows, file_system=system, target=target, **wanted)
@@ -77,24 +86,30 @@ def goals(rows):
     goal("direct engine, O_DIRECT reader, sequential 4m", ratio("ext4", "vhdfs, O_DIRECT reader", mode="read", block="4m", readers=1, cached=True), 0.75)
     goal("--direct-io, sequential 1m", ratio("ext4", "vhdfs --direct-io", mode="read", block="1m", readers=1, cached=True), 0.45)
     goal("--direct-io, 4 readers × 4m", ratio("ext4", "vhdfs --direct-io", mode="read", block="4m", readers=4, cached=True), 0.45)
-    for ours, ceiling in [("vhdfs", "ceiling: vhdfs, a hole"), ("vhdfs --direct-io", "ceiling: --direct-io, a hole")]:
+    for ours, ceiling in CEILINGS.items():
         shares = [r["mb_per_s"] / c["mb_per_s"] for r in find(rows, target=ours, part="reads", cached=True)
-                  for c in find(rows, target=ceiling, mode=r["mode"], block=r["block"], readers=r["readers"], cached=True)]
+                  for c in find(rows, target=ceiling, **same_read(r))]
         if shares:
-            goal(f"{ours}, worst share of its ceiling", min(shares), 0.9)
-    advantages = []
+            goal(f"{ours}, share of its ceiling: worst row", min(shares), 0.9)
+            goal(f"{ours}, share of its ceiling: geometric mean", statistics.geometric_mean(shares), 0.9)
+    advantages, limits, best = [], [], []
     for r in find(rows, target="vhdfs", part="reads", file_system="ext4"):
-        same = dict(mode=r["mode"], block=r["block"], readers=r["readers"], cached=r["cached"], file_system="ext4")
-        best = max(max(p["mb_per_s"] for p in find(rows, target=peer, **same)) for peer in PEERS)
-        advantages.append(r["mb_per_s"] / best)
+        speed = lambda target: find(rows, target=target, **same_read(r))[0]["mb_per_s"]
+        peer = max(map(speed, PEERS))
+        advantages.append(r["mb_per_s"] / peer)
+        limits.append(speed(CEILINGS["vhdfs"]) / peer)
+        best.append(max(map(speed, CEILINGS)) / peer)
     if advantages:
-        goal("direct engine, worst row against the better peer", min(advantages), 1.3)
-        goal("direct engine, geometric mean against the better peer", math.exp(sum(map(math.log, advantages)) / len(advantages)), 2)
+        mean = statistics.geometric_mean
+        goal("direct engine against the better peer: worst row", min(advantages), 1.3, min(limits))
+        goal("direct engine against the better peer: geometric mean", mean(advantages), 2, mean(limits))
+        goal("the better of both modes against the better peer: worst row", min(best), 1.3)
+        goal("the better of both modes against the better peer: geometric mean", mean(best), 2)
     for image in ["50 % sparse", "1 TiB, almost empty"]:
         shares = [r["ratio"] for r in find(rows, image=image, target="vhdfs")]
         if shares:
             goal(f"{image}, cold, worst block size", min(shares), 1.0)
-    return table(["goal (ratio)", "wanted", "measured", "met"], lines)
+    return table(["goal (ratio)", "wanted", "measured", "limit", "met"], lines)
 
 
 def plot_reads(rows, docs):
@@ -139,10 +154,12 @@ def write(rows, docs, runs):
     plots = docs / "benchmarks"
     plots.mkdir(parents=True, exist_ok=True)
     reads = [r for r in rows if r["part"] in ("reads", "sparse")]
-    text = ["# Benchmarks\n", f"Made by `scripts/bench`. {machine()}. Medians of {runs} interleaved runs; noise of the machine is in them.\n"]
+    text = ["# Benchmarks\n", f"Made by `scripts/bench`. {machine()}. Medians of {runs} interleaved runs; noise of the machine is in them. "
+            "Before each run of a view, what the kernel had cached of the view was dropped (not where it is passed through, which has no such cache); what it had cached of the source is stated at each table.\n"]
     if reads:
         plot_reads(reads, plots)
-        text += ["![Sequential reads](benchmarks/reads.svg)\n", "## Goals\n", goals(reads) + "\n"]
+        text += ["![Sequential reads](benchmarks/reads.svg)\n", "## Goals\n",
+                 "Limit: what the same daemon reaches that answers from a page of zeros, without reading or copying.\n", goals(reads) + "\n"]
     jobs = [r for r in rows if r["part"] == "job"]
     if jobs:
         plot_job(jobs, plots)
@@ -159,7 +176,7 @@ def write(rows, docs, runs):
         text += ["## Single figures\n", table(["what", "measured", "goal (at most)"], [[r["name"], f"{r['value']:.2f}", r["goal"]] for r in facts]) + "\n"]
     chosen = [r for r in rows if r["part"] == "defaults"]
     if chosen:
-        text += ["## What the defaults were chosen from\n", "Direct engine, ratios to the source. Threads with the kernel's own read-ahead of 128 KiB.\n",
+        text += ["## What the defaults were chosen from\n", "Direct engine, ratios to the source. Threads with the read-ahead that vhdfs sets where it may, 1024 KiB; read-ahead with the default number of threads, 4.\n",
                  default_table(chosen) + "\n"]
     if reads:
         text += ["## Reads in full\n", read_tables(reads)]
