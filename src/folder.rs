@@ -227,6 +227,8 @@ pub fn entry_names(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
     while let Some(entry) = entries.read() {
         let name = entry?.file_name().to_bytes().to_vec();
         if name != b"." && name != b".." {
+            // As many as the folder has may be more than there is memory for.
+            names.try_reserve(1).map_err(|_| Errno::NOMEM)?;
             names.push(OsString::from_vec(name));
         }
     }

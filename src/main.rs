@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use vhdfs::sys::memory::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
 fn main() -> ExitCode {
     vhdfs::commands::run(std::env::args_os().collect())
 }

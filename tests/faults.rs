@@ -12,10 +12,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::mount::{is_mount, wait_until};
+use common::mount::wait_until;
 use common::{
-    FileSystem, Lab, MIB, Mount, Nbd, Options, User, oracle_verify, random_bytes, random_image,
-    run_ok, tool,
+    FileSystem, Lab, MIB, Mount, Nbd, Options, oracle_verify, random_bytes, random_image, run_ok,
+    tool,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -368,110 +368,4 @@ fn a_source_cut_short_never_yields_zeros() {
 fn drop_caches() {
     rustix::fs::sync();
     fs::write("/proc/sys/vm/drop_caches", "3").expect("root may drop caches");
-}
-
-#[test]
-fn a_daemon_that_was_killed_leaves_nothing_in_the_way() {
-    let lab = Lab::new();
-    let (source, mnt) = (lab.folder("source"), lab.folder("mnt"));
-    let image = source.join("disk.raw");
-    random_image(&image, 9, MIB);
-    let first = Options::default().at(&mnt).mount(&source);
-    kill(&first);
-    wait_until("a stale mount", || {
-        mnt.metadata()
-            .is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
-    })
-    .expect("a stale mount");
-    // The same command as before.
-    let second = Options::default().at(&mnt).mount(&source);
-    oracle_verify(&image, &second.join("disk.vhd"));
-    second.unmount();
-    first.wait_gone();
-    assert!(!is_mount(&mnt));
-}
-
-fn kill(mount: &Mount) {
-    for pid in mount.pids() {
-        let pid = Pid::from_raw(pid as i32).expect("a process");
-        kill_process(pid, Signal::KILL).expect("kill");
-    }
-}
-
-#[test]
-fn auto_unmount_cleans_up_and_does_not_hang() {
-    let lab = Lab::new();
-    let source = lab.folder("source");
-    let image = source.join("disk.raw");
-    random_image(&image, 10, MIB);
-    let options = || Options::default().args(["--auto-unmount", "--allow-other"]);
-
-    let killed = options().mount(&source);
-    oracle_verify(&image, &killed.join("disk.vhd"));
-    kill(&killed);
-    killed.wait_gone();
-
-    let ended = options().mount(&source);
-    let daemon = Pid::from_raw(ended.pids()[0] as i32).expect("a process");
-    kill_process(daemon, Signal::TERM).expect("kill");
-    ended.wait_gone();
-
-    let unmounted = options().mount(&source);
-    unmounted.unmount();
-}
-
-#[test]
-fn too_few_descriptors_are_an_error_of_one_open() {
-    let lab = Lab::new();
-    let source = lab.folder("source");
-    for number in 0..64 {
-        random_image(&source.join(format!("{number}.raw")), number, 4096);
-    }
-    let mount = without_snapshots(&source);
-    limit(&mount, "--nofile=32:32");
-    let open = |number: u64| File::open(mount.join(format!("{number}.vhd")));
-    let opened: Vec<_> = (0..64).map(open).collect();
-    let (well, ill): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
-    assert!(well.len() > 4 && ill.len() > 4, "{} opened", well.len());
-    for error in ill.iter().filter_map(|result| result.as_ref().err()) {
-        let code = error.raw_os_error();
-        assert!(matches!(code, Some(libc::EMFILE | libc::ENFILE)), "{error}");
-    }
-    for (number, view) in well.iter().enumerate() {
-        let view = view.as_ref().expect("a view");
-        let body = padded(random_bytes(number as u64, 4096));
-        assert_eq!(failing_blocks(view, &body), [0; 0]);
-    }
-    drop(well);
-    for number in 0..8 {
-        wait_until("a free descriptor", || open(number).is_ok()).expect("recovery");
-    }
-    mount.unmount();
-}
-
-#[test]
-fn too_few_threads_keep_nobody_waiting() {
-    let lab = Lab::new();
-    let source = lab.folder("source");
-    for number in 0..16 {
-        random_image(&source.join(format!("{number}.raw")), number, 4096);
-    }
-    common::process::set_mode(&source, 0o755);
-    let user = User::ordinary();
-    let mount = Options::default().user(user).mount(&source);
-    // Root's threads are not counted, so this is for who has a limit to hit.
-    let pid = mount.pids()[0].to_string();
-    let mut prlimit = user.command(tool("prlimit"));
-    run_ok(prlimit.args(["--pid", &pid, "--nproc=1:1"]));
-    for number in 0..16 {
-        let copy = lab.path().join("copy");
-        user.copy(&mount.join(format!("{number}.vhd")), &copy);
-        oracle_verify(&source.join(format!("{number}.raw")), &copy);
-    }
-    mount.unmount();
-}
-
-fn limit(mount: &Mount, limit: &str) {
-    let pid = mount.pids()[0].to_string();
-    run_ok(Command::new(tool("prlimit")).args(["--pid", &pid, limit]));
 }

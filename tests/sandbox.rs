@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::mount::{is_mount, wait_until};
-use common::process::set_mode;
+use common::process::{helper, set_mode};
 use common::{
     FileSystem, Inside, Lab, MIB, Mount, Options, User, oracle_verify, random_bytes, random_image,
     run, snapshot_of, tool, vhdfs,
@@ -64,16 +64,6 @@ fn pid(mount: &Mount) -> u32 {
 fn threads(pid: u32) -> usize {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
     tasks.count()
-}
-
-/// The helper of a daemon is its child.
-fn helper(daemon: u32) -> u32 {
-    let children = format!("/proc/{daemon}/task/{daemon}/children");
-    let children = fs::read_to_string(children).expect("a process");
-    let mut children = children.split_whitespace();
-    let helper = children.next().expect("a helper").parse();
-    assert_eq!(children.next(), None, "one child");
-    helper.expect("a process id")
 }
 
 /// A field of every thread's status.

@@ -1,5 +1,6 @@
 //! The one table from errors to errno values.
 
+use std::collections::TryReserveError;
 use std::io;
 
 use rustix::io::Errno;
@@ -34,6 +35,9 @@ pub enum Error {
         "too many files are open; raise the limit with `ulimit -n`, or LimitNOFILE= of the systemd unit"
     )]
     TooManyOpen,
+    /// The system refuses more memory.
+    #[error("out of memory")]
+    OutOfMemory,
     /// The source's own error.
     #[error(transparent)]
     Source(io::Error),
@@ -51,6 +55,7 @@ impl Error {
             Self::NothingThere => Errno::NXIO,
             Self::Invalid => Errno::INVAL,
             Self::TooManyOpen => Errno::MFILE,
+            Self::OutOfMemory => Errno::NOMEM,
             // An end of file where bytes must be is damage, not an end.
             Self::Source(error) => Errno::from_io_error(error).unwrap_or(Errno::IO),
         }
@@ -65,8 +70,15 @@ impl From<io::Error> for Error {
             Some(Errno::STALE) => Self::Stale,
             Some(Errno::NOTDIR) => Self::NotADirectory,
             Some(Errno::MFILE | Errno::NFILE) => Self::TooManyOpen,
+            Some(Errno::NOMEM) => Self::OutOfMemory,
             _ => Self::Source(error),
         }
+    }
+}
+
+impl From<TryReserveError> for Error {
+    fn from(_: TryReserveError) -> Self {
+        Self::OutOfMemory
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::Error;
 use crate::catalog::{Directory, Found, Image};
 use crate::metadata::Version;
 
@@ -58,10 +59,11 @@ impl Inodes {
     }
 
     /// The inode number of an entry, which the kernel is told of once more. [`Inodes::forget`]
-    /// takes that back.
-    pub(super) fn remember(&self, found: &Found) -> u64 {
+    /// takes that back. The only error is [`Error::OutOfMemory`].
+    pub(super) fn remember(&self, found: &Found) -> Result<u64, Error> {
         let key = Key::of_found(found);
         let mut known = self.lock();
+        known.try_reserve(1)?;
         let mut inode = key.number();
         loop {
             match known.entry(inode) {
@@ -70,13 +72,13 @@ impl Inodes {
                         node: Node::of(found),
                         lookups: 1,
                     });
-                    return inode;
+                    return Ok(inode);
                 }
                 Entry::Occupied(mut place) if Key::of_node(&place.get().node) == key => {
                     // Blocks may be allocated late, without any other trace.
                     place.get_mut().node = Node::of(found);
                     place.get_mut().lookups += 1;
-                    return inode;
+                    return Ok(inode);
                 }
                 // Two entries with one hash: the next free number is as good.
                 Entry::Occupied(_) => inode = next(inode),
@@ -190,10 +192,10 @@ mod tests {
         write(folder.path(), "disk");
         let catalog = Catalog::open(folder.path(), Options::default()).unwrap();
         let inodes = Inodes::new(catalog.root().unwrap());
-        let old = inodes.remember(&found(&catalog));
-        assert_eq!(inodes.remember(&found(&catalog)), old);
+        let old = inodes.remember(&found(&catalog)).unwrap();
+        assert_eq!(inodes.remember(&found(&catalog)).unwrap(), old);
         write(folder.path(), "another disk");
-        let new = inodes.remember(&found(&catalog));
+        let new = inodes.remember(&found(&catalog)).unwrap();
         assert_ne!(new, old);
         inodes.forget(old, 1);
         assert!(inodes.get(old).is_some(), "it was told of this one twice");

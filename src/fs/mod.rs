@@ -2,68 +2,32 @@
 
 mod activity;
 mod alarm;
+mod attributes;
 mod error;
 mod inodes;
 mod open;
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::sync::{Arc, LazyLock};
 
 use log::warn;
 use rustix::io::Errno;
 use sharded_slab::Slab;
 
-use crate::catalog::{Catalog, Directory, Found, Image, Listing, Skip};
-use crate::footer::{FOOTER_SIZE, SECTOR_SIZE};
+use crate::catalog::{Catalog, Directory, Found, Listing, Skip};
 use crate::image::{OpenImage, Opening};
-use crate::metadata::{Metadata, Timestamp};
 use crate::range::ByteRange;
+use crate::sys::memory;
 use crate::view::Filled;
 
 pub use activity::{Activity, OpenView, Reader, Totals, ViewState};
 use alarm::Alarm;
+pub use attributes::{Attributes, Ownership};
 pub use error::Error;
 pub use inodes::ROOT;
 use inodes::{Inodes, Node};
 use open::OpenImages;
-
-/// What users may override of the attributes shown.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ownership {
-    /// Owner of everything.
-    pub uid: Option<u32>,
-    /// Group of everything.
-    pub gid: Option<u32>,
-    /// Permission bits of views.
-    pub file_mode: Option<u32>,
-    /// Permission bits of folders.
-    pub dir_mode: Option<u32>,
-}
-
-/// The attributes of an entry as the mount shows them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Attributes {
-    /// Inode number.
-    pub inode: u64,
-    /// Size in bytes.
-    pub size: u64,
-    /// Allocated space in units of 512 bytes.
-    pub blocks: u64,
-    /// Access time of the source.
-    pub atime: Timestamp,
-    /// Modification time of the source.
-    pub mtime: Timestamp,
-    /// Status-change time of the source.
-    pub ctime: Timestamp,
-    /// Whether it is a folder; a view otherwise.
-    pub is_directory: bool,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
 
 /// One entry of a listing.
 #[derive(Debug)]
@@ -91,7 +55,7 @@ pub struct FileSystem {
     inodes: Inodes,
     images: OpenImages,
     listings: Slab<Arc<Listing>>,
-    descriptors: Alarm,
+    shortage: Alarm,
 }
 
 impl FileSystem {
@@ -107,7 +71,7 @@ impl FileSystem {
             ownership,
             images: OpenImages::new(opening),
             listings: Slab::new(),
-            descriptors: Alarm::default(),
+            shortage: Alarm::default(),
         })
     }
 
@@ -124,9 +88,9 @@ impl FileSystem {
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attributes, Error> {
         let directory = self.directory(parent)?;
         let found = self.catalog.lookup(&directory, name).map_err(Error::from);
-        let found = self.descriptors.watch(found)?;
-        let inode = self.inodes.remember(&found);
-        Ok(self.attributes_of(&found, inode))
+        let found = self.shortage.watch(found)?;
+        let inode = self.shortage.watch(self.inodes.remember(&found))?;
+        Ok(self.ownership.attributes(&found, inode))
     }
 
     /// The kernel dropped `count` references to an inode.
@@ -144,9 +108,9 @@ impl FileSystem {
         match self.node(inode)? {
             Node::Directory(directory) => {
                 let metadata = self.catalog.directory_metadata(&directory)?;
-                Ok(self.directory_attributes(&metadata, inode))
+                Ok(self.ownership.of_directory(&metadata, inode))
             }
-            Node::Image(image) => Ok(self.image_attributes(&image, inode)),
+            Node::Image(image) => Ok(self.ownership.of_image(&image, inode)),
         }
     }
 
@@ -165,7 +129,7 @@ impl FileSystem {
         match self.node(inode)? {
             Node::Image(image) => {
                 let opened = self.images.open(&self.catalog, inode, &image, pid);
-                self.descriptors.watch(opened)
+                self.shortage.watch(opened)
             }
             Node::Directory(_) => Err(Error::IsADirectory),
         }
@@ -193,7 +157,8 @@ impl FileSystem {
     ///
     /// # Errors
     ///
-    /// [`Error::Stale`] where the source has changed since it was opened; the source's own error.
+    /// [`Error::Stale`] where the source has changed since it was opened; the source's own error;
+    /// [`Error::OutOfMemory`] where the buffer cannot grow.
     pub fn read<'a>(
         &self,
         handle: u64,
@@ -219,6 +184,7 @@ impl FileSystem {
         let within = ByteRange::new(0, image.size());
         let length = ByteRange::at(offset, size.into()).intersect(within).len() as usize;
         if buffer.len() < length {
+            buffer.try_reserve_exact(length - buffer.len())?;
             buffer.resize(length, 0);
         }
         match image.read(&mut buffer[..length], offset)? {
@@ -255,7 +221,7 @@ impl FileSystem {
     pub fn open_directory(&self, inode: u64) -> Result<u64, Error> {
         let directory = self.directory(inode)?;
         let listing = self.catalog.list(&directory).map_err(Error::from);
-        let listing = Arc::new(self.descriptors.watch(listing)?);
+        let listing = Arc::new(self.shortage.watch(listing)?);
         let handle = self.listings.insert(listing).ok_or(Error::TooManyOpen)?;
         Ok(handle as u64)
     }
@@ -315,12 +281,13 @@ impl FileSystem {
                 Err(_) if took_any => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let inode = if remember {
-                self.inodes.remember(&found)
-            } else {
-                inodes::number_of(&found)
+            let inode = match remember.then(|| self.inodes.remember(&found)) {
+                Some(Ok(inode)) => inode,
+                None => inodes::number_of(&found),
+                Some(Err(_)) if took_any => return Ok(()),
+                Some(Err(error)) => return self.shortage.watch(Err(error)),
             };
-            let attributes = self.attributes_of(&found, inode);
+            let attributes = self.ownership.attributes(&found, inode);
             if take(DirectoryEntry {
                 next,
                 name: &name,
@@ -351,7 +318,7 @@ impl FileSystem {
             Errno::from_io_error(&failure),
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
         ) {
-            return self.descriptors.watch(Err(failure.into()));
+            return self.shortage.watch(Err(failure.into()));
         }
         let name = listing.name(index).unwrap_or_default();
         let path = listing.directory().shown_path().join(name);
@@ -363,7 +330,12 @@ impl FileSystem {
         Ok(None)
     }
 
+    /// What an inode stands for. Reading what is open needs nothing more than it has; everything
+    /// else begins here, and needs memory.
     fn node(&self, inode: u64) -> Result<Node, Error> {
+        if let Err(error) = memory::set_aside() {
+            return self.shortage.watch(Err(io::Error::from(error).into()));
+        }
         self.inodes.get(inode).ok_or(Error::Stale)
     }
 
@@ -371,49 +343,6 @@ impl FileSystem {
         match self.node(inode)? {
             Node::Directory(directory) => Ok(directory),
             Node::Image(_) => Err(Error::NotADirectory),
-        }
-    }
-
-    fn attributes_of(&self, found: &Found, inode: u64) -> Attributes {
-        match found {
-            Found::Directory(_, metadata) => self.directory_attributes(metadata, inode),
-            Found::Image(image) => self.image_attributes(image, inode),
-        }
-    }
-
-    fn directory_attributes(&self, metadata: &Metadata, inode: u64) -> Attributes {
-        Attributes {
-            size: metadata.version.size,
-            blocks: metadata.blocks,
-            is_directory: true,
-            mode: self.ownership.dir_mode.unwrap_or(read_only(metadata.mode)),
-            ..self.common_attributes(metadata, inode)
-        }
-    }
-
-    fn image_attributes(&self, image: &Image, inode: u64) -> Attributes {
-        let metadata = image.metadata();
-        Attributes {
-            size: image.view_size(),
-            blocks: metadata.blocks + FOOTER_SIZE as u64 / SECTOR_SIZE,
-            is_directory: false,
-            mode: self.ownership.file_mode.unwrap_or(read_only(metadata.mode)),
-            ..self.common_attributes(metadata, inode)
-        }
-    }
-
-    fn common_attributes(&self, metadata: &Metadata, inode: u64) -> Attributes {
-        Attributes {
-            inode,
-            size: 0,
-            blocks: 0,
-            atime: metadata.atime,
-            mtime: metadata.version.mtime,
-            ctime: metadata.version.ctime,
-            is_directory: false,
-            mode: 0,
-            uid: self.ownership.uid.unwrap_or(metadata.uid),
-            gid: self.ownership.gid.unwrap_or(metadata.gid),
         }
     }
 }
@@ -425,30 +354,4 @@ pub enum Taken {
     Yes,
     /// There was no room for it.
     Full,
-}
-
-impl Attributes {
-    /// What a listing says of `.` and `..`.
-    fn of_dot(inode: u64) -> Self {
-        let never = Timestamp {
-            seconds: 0,
-            nanoseconds: 0,
-        };
-        Self {
-            inode,
-            size: 0,
-            blocks: 0,
-            atime: never,
-            mtime: never,
-            ctime: never,
-            is_directory: true,
-            mode: 0,
-            uid: 0,
-            gid: 0,
-        }
-    }
-}
-
-fn read_only(mode: u32) -> u32 {
-    mode & !0o222
 }

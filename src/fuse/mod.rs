@@ -1,25 +1,26 @@
 //! The only place that speaks FUSE: decodes requests, calls [`FileSystem`], encodes replies.
 
+mod attributes;
 mod passthrough;
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use log::{debug, error};
 
-use crate::fs::{Attributes, DirectoryEntry, Error, FileSystem, Taken};
-use crate::metadata::Timestamp;
+use crate::fs::{DirectoryEntry, Error, FileSystem, Taken};
 use crate::workers::Workers;
 
+use attributes::{file_attr, file_type};
 pub use passthrough::Passthrough;
 
 /// How long the kernel may answer look-ups and attributes from its own memory: a change of the
@@ -33,8 +34,8 @@ const GENERATION: Generation = Generation(0);
 /// that hangs occupies some for ever: the others must not wait for those.
 const MAX_BACKGROUND: u16 = 1024;
 
-/// Block size that `stat` suggests to readers, in bytes.
-const BLOCK_SIZE: u32 = 1 << 20;
+/// Largest read that FUSE kernels send by default, in bytes (`fs.fuse.max_pages_limit`).
+const LARGEST_READ: usize = 1 << 20;
 
 thread_local! {
     /// Holds what a read found until the kernel has taken it; allocated once a thread.
@@ -45,6 +46,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct Fuse {
     fs: Arc<FileSystem>,
+    /// For threads that get no memory for a buffer of their own: what is open can be read on.
+    spare: Arc<Mutex<Vec<u8>>>,
     workers: Workers,
     passthrough: Arc<Passthrough>,
     direct_io: bool,
@@ -55,6 +58,7 @@ impl Fuse {
     pub fn new(fs: Arc<FileSystem>, event_loops: usize, direct_io: bool) -> Self {
         Self {
             fs,
+            spare: Arc::new(Mutex::new(vec![0; LARGEST_READ])),
             workers: Workers::new(event_loops),
             passthrough: Arc::default(),
             direct_io,
@@ -164,10 +168,19 @@ impl Filesystem for Fuse {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let spare = self.spare.clone();
         self.serve("read", move |fs| {
-            BUFFER.with_borrow_mut(|buffer| match fs.read(handle.0, offset, size, buffer) {
-                Ok(bytes) => reply.data(bytes),
-                Err(error) => reply.error(errno(&error)),
+            BUFFER.with_borrow_mut(|own| {
+                let mut guard;
+                let mut read = fs.read(handle.0, offset, size, own);
+                if let Err(Error::OutOfMemory) = read {
+                    guard = spare.lock().unwrap_or_else(PoisonError::into_inner);
+                    read = fs.read(handle.0, offset, size, &mut guard);
+                }
+                match read {
+                    Ok(bytes) => reply.data(bytes),
+                    Err(error) => reply.error(errno(&error)),
+                }
             });
         });
     }
@@ -334,46 +347,6 @@ fn taken(full: bool) -> Taken {
     if full { Taken::Full } else { Taken::Yes }
 }
 
-fn file_type(attributes: &Attributes) -> FileType {
-    if attributes.is_directory {
-        FileType::Directory
-    } else {
-        FileType::RegularFile
-    }
-}
-
-fn file_attr(attributes: &Attributes) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(attributes.inode),
-        size: attributes.size,
-        blocks: attributes.blocks,
-        atime: system_time(attributes.atime),
-        mtime: system_time(attributes.mtime),
-        ctime: system_time(attributes.ctime),
-        crtime: UNIX_EPOCH,
-        kind: file_type(attributes),
-        perm: attributes.mode as u16,
-        // Folders do not count their subfolders: 1 tells `find` not to rely on it.
-        nlink: 1,
-        uid: attributes.uid,
-        gid: attributes.gid,
-        rdev: 0,
-        blksize: BLOCK_SIZE,
-        flags: 0,
-    }
-}
-
-fn system_time(time: Timestamp) -> SystemTime {
-    let whole = Duration::from_secs(time.seconds.unsigned_abs());
-    let base = if time.seconds < 0 {
-        UNIX_EPOCH.checked_sub(whole)
-    } else {
-        UNIX_EPOCH.checked_add(whole)
-    };
-    base.and_then(|base| base.checked_add(Duration::from_nanos(time.nanoseconds.into())))
-        .unwrap_or(UNIX_EPOCH)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -428,23 +401,5 @@ mod tests {
         drop(file);
         assert_eq!(fs::read(&view).unwrap()[..9000], [7; 9000]);
         session.umount_and_join().unwrap();
-    }
-
-    #[test]
-    fn times_before_1970_keep_their_nanoseconds() {
-        let time = system_time(Timestamp {
-            seconds: -2,
-            nanoseconds: 250_000_000,
-        });
-        assert_eq!(
-            UNIX_EPOCH.duration_since(time).unwrap(),
-            Duration::from_millis(1750)
-        );
-        for seconds in [i64::MIN, i64::MAX] {
-            system_time(Timestamp {
-                seconds,
-                nanoseconds: 999_999_999,
-            });
-        }
     }
 }

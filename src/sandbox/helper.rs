@@ -97,7 +97,9 @@ impl Helper {
         let answer = match ask(&self.unmounting, &request, None) {
             Ok((answer, _)) => answer,
             Err(error) => {
-                let text = format!("the helper that unmounts is gone: {error}");
+                let text = format!(
+                    "the helper that unmounts is gone ({error}); run `vhdfs umount` when vhdfs has ended"
+                );
                 return Err(UnmountError::Failed(path, io::Error::other(text)));
             }
         };

@@ -98,7 +98,10 @@ fn end_by_signal(mount: &Mount, happened: &Receiver<Event>) {
                 warn!("{error}");
             }
         }
-        Err(error) => warn!("{error}"),
+        Err(error) => {
+            warn!("{error}");
+            patience = GRACE;
+        }
     }
     let latest = Instant::now() + patience;
     loop {

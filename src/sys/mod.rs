@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+pub mod memory;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 

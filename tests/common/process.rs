@@ -154,3 +154,13 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
+
+/// The helper of a daemon is its child.
+pub(crate) fn helper(daemon: u32) -> u32 {
+    let children = format!("/proc/{daemon}/task/{daemon}/children");
+    let children = std::fs::read_to_string(children).expect("a process");
+    let mut children = children.split_whitespace();
+    let helper = children.next().expect("a helper").parse();
+    assert_eq!(children.next(), None, "one child");
+    helper.expect("a process id")
+}

@@ -1,0 +1,118 @@
+//! Memory that is kept back for when the system refuses more.
+//!
+//! Rust ends a process whose allocation fails, and with it the mount. So some memory is set aside,
+//! and let go of where an allocation fails: the requests under way can end with it, and new ones
+//! are refused until it could be set aside again.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+/// Bytes that are set aside: a request takes a few KiB.
+const RESERVE: usize = 1 << 20;
+
+/// Allocations of more bytes than this are not worth the reserve. They are made where a failure is
+/// an error of one request (`try_reserve`).
+const LARGEST: usize = 64 << 10;
+
+/// What is set aside now: a mapping of [`RESERVE`] bytes that nobody else knows of, or nothing.
+static SET_ASIDE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// The system's allocator, which falls back on what [`set_aside`] has set aside.
+#[derive(Debug)]
+pub struct Allocator;
+
+// SAFETY: all memory comes from `System`, which keeps the promises; nothing here allocates or
+// unwinds.
+unsafe impl GlobalAlloc for Allocator {
+    // SAFETY: the caller's promises are those of `System`.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        helped(layout.size(), || unsafe { System.alloc(layout) })
+    }
+
+    // SAFETY: the caller's promises are those of `System`.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        helped(layout.size(), || unsafe { System.alloc_zeroed(layout) })
+    }
+
+    // SAFETY: the caller's promises are those of `System`, from which the memory came.
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above; where it fails, the memory is as before, and may be asked for again.
+        helped(size, || unsafe { System.realloc(memory, layout, size) })
+    }
+
+    // SAFETY: the caller's promises are those of `System`, from which the memory came.
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+/// Sets memory aside, where none is: to be called before a request that allocates.
+///
+/// # Errors
+///
+/// `ENOMEM` where the system refuses it.
+pub fn set_aside() -> rustix::io::Result<()> {
+    if !SET_ASIDE.load(Ordering::Acquire).is_null() {
+        return Ok(());
+    }
+    let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new mapping, at a place that the kernel chooses.
+    let memory = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), RESERVE, access, flags)? };
+    // Where another thread was faster, the older one is the one too many.
+    let_go(SET_ASIDE.swap(memory, Ordering::AcqRel));
+    Ok(())
+}
+
+fn helped(size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
+    let memory = allocate();
+    if !memory.is_null() || size > LARGEST {
+        return memory;
+    }
+    let_go(SET_ASIDE.swap(ptr::null_mut(), Ordering::AcqRel));
+    allocate()
+}
+
+/// Gives a reserve that was taken out of [`SET_ASIDE`] back to the system.
+fn let_go(reserve: *mut c_void) {
+    if !reserve.is_null() {
+        // SAFETY: whoever swapped it out is the only one who knows of this mapping, and nobody ever
+        // used its memory.
+        let _ = unsafe { rustix::mm::munmap(reserve, RESERVE) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// An allocator that has nothing left before the reserve is let go of.
+    #[test]
+    fn small_allocations_that_fail_get_the_reserve() {
+        let tries = Cell::new(0);
+        let allocate = || {
+            tries.set(tries.get() + 1);
+            let is_set_aside = !SET_ASIDE.load(Ordering::Acquire).is_null();
+            if is_set_aside {
+                ptr::null_mut()
+            } else {
+                ptr::dangling_mut()
+            }
+        };
+        set_aside().unwrap();
+        assert!(helped(LARGEST + 1, allocate).is_null());
+        assert_eq!(tries.get(), 1);
+        assert!(!helped(LARGEST, allocate).is_null());
+        assert_eq!(tries.get(), 3);
+        set_aside().unwrap();
+        assert!(!SET_ASIDE.load(Ordering::Acquire).is_null());
+    }
+}
