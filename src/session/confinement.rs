@@ -77,7 +77,8 @@ pub(super) struct Mount {
     /// Where it is.
     pub(super) mountpoint: PathBuf,
     helper: Option<Arc<Helper>>,
-    device: Option<FuseDevice>,
+    devices: Vec<FuseDevice>,
+    kept: Option<OwnedFd>,
 }
 
 impl Mount {
@@ -90,7 +91,8 @@ impl Mount {
         Ok(Self {
             mountpoint: mountpoint.to_owned(),
             helper,
-            device: None,
+            devices: Vec::new(),
+            kept: None,
         })
     }
 
@@ -102,17 +104,22 @@ impl Mount {
         }
     }
 
-    /// The mount is there, and served through this device.
-    pub(super) fn is_served_by(&mut self, device: FuseDevice) {
-        self.device = Some(device);
+    /// The mount is there, and served through this descriptor of the device, among others.
+    pub(super) fn is_served_by(&mut self, device: impl AsFd) {
+        self.devices.push(FuseDevice::of(device));
+    }
+
+    /// Keeps a descriptor open as long as the mount.
+    pub(super) fn keep(&mut self, descriptor: OwnedFd) {
+        self.kept = Some(descriptor);
     }
 
     /// Ends the connection with the kernel, whatever waits for a source that hangs.
     pub(super) fn abandon(&self) {
-        if let Some(device) = &self.device
-            && let Err(error) = device.abandon()
-        {
-            warn!("readers may wait until all reads of sources have ended: {error}");
+        for device in &self.devices {
+            if let Err(error) = device.abandon() {
+                warn!("readers may wait until all reads of sources have ended: {error}");
+            }
         }
     }
 

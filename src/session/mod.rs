@@ -1,5 +1,6 @@
 //! A mount from its first check to its end: mounting, readiness, signals, unmounting.
 
+mod auto_unmount;
 mod confinement;
 mod error;
 mod events;
@@ -28,7 +29,7 @@ use crate::fuse::{Fuse, Passthrough};
 use crate::image::{Opening, Policy, Snapshots};
 use crate::logging::Messages;
 use crate::sandbox;
-use crate::sys::{self, FuseDevice};
+use crate::sys;
 
 use confinement::{Confinement, Mount};
 pub use error::MountError;
@@ -99,7 +100,12 @@ pub fn serve(
     // Before mounting: a signal that comes between must not leave the mount behind.
     let signals = events::catch_signals().map_err(MountError::Setup)?;
     let session = connect(fs, source, &mountpoint, options, &mut confinement)?;
-    mount.is_served_by(FuseDevice::of(&session));
+    mount.is_served_by(&session);
+    if options.auto_unmount {
+        let device = auto_unmount::close_before_socket(&session).map_err(MountError::Setup)?;
+        mount.is_served_by(&device);
+        mount.keep(device);
+    }
     read_ahead::raise(&mountpoint);
     let socket = reporter.bind();
     confinement.will_remove(socket.as_ref().map(StatusSocket::path));
