@@ -183,7 +183,7 @@ fn a_source_file_system_that_goes_away_makes_nobody_hang() {
             .arg("-p")
             .args([&folder.join("sub/a.raw"), &copy]),
     );
-    let mount = Mount::new(&folder);
+    let mount = Mount::with(&folder, &["--snapshot", "never"]);
     let view = File::open(mount.join("sub/a.vhd")).expect("a view");
     drop(memory);
     random_image(&folder.join("below.raw"), 2, MIB);

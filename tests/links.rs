@@ -155,7 +155,7 @@ fn block_devices_appear_only_where_they_are_allowed() {
         "{reasons:?}"
     );
 
-    let mount = Mount::with(&folder, &["--allow-devices"]);
+    let mount = Mount::with(&folder, &["--allow-devices", "--snapshot=auto"]);
     assert_tree(mount.path(), ["a.vhd", "disk.vhd"]);
     let view = fs::read(mount.join("disk.vhd")).expect("a view");
     let body = fs::read(&backing).expect("the backing file");
@@ -165,7 +165,7 @@ fn block_devices_appear_only_where_they_are_allowed() {
     assert!(view[2 * MIB as usize..].starts_with(b"conectix"));
     mount.unmount();
 
-    let single = Mount::with(&device.0, &["--allow-devices"]);
+    let single = Mount::with(&device.0, &["--allow-devices", "--snapshot=auto"]);
     let name = tree(single.path()).into_iter().next().expect("a view");
     let bytes = fs::read(single.join(name)).expect("a view");
     assert!(bytes[..body.len()] == body[..], "the device's bytes");

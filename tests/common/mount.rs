@@ -67,7 +67,11 @@ impl Options {
             mounted: false,
         };
         let mut command = mount.command("mount");
-        command.args(engine(&self.arguments)).args(self.arguments);
+        // Ordinary users may be unable to write beside the sources, which `always` takes.
+        if self.user.is_none() {
+            command.args(engine(&self.arguments));
+        }
+        command.args(self.arguments);
         if self.foreground {
             command.arg("-f");
         }
@@ -272,7 +276,7 @@ impl Drop for Mount {
 fn engine(arguments: &[OsString]) -> Option<OsString> {
     let chosen = arguments
         .iter()
-        .any(|argument| argument.as_bytes().starts_with(b"--snapshot"));
+        .any(|argument| argument.to_string_lossy().contains("snapshot"));
     let policy = std::env::var_os("VHDFS_TEST_SNAPSHOT").filter(|_| !chosen)?;
     let mut option = OsString::from("--snapshot=");
     option.push(policy);
