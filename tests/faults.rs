@@ -162,20 +162,23 @@ fn a_source_that_hangs_leaves_the_others_alone() {
 
 #[test]
 fn a_source_that_hangs_does_not_keep_the_mount() {
-    let lab = Lab::new();
-    let (source, nbd) = hanging_source(&lab);
-    let mount = without_snapshots(&source);
-    let readers = hanging_readers(&lab, &mount);
-    well_is_readable(&source, &mount);
-    let daemon = Pid::from_raw(mount.pids()[0] as i32).expect("a process");
-    kill_process(daemon, Signal::TERM).expect("kill");
-    mount.wait_gone();
-    for reader in readers {
-        let result = reader.join().expect("no panic");
-        assert!(result.is_err(), "bytes from nowhere");
+    // With the second one the daemon has the device open twice.
+    for options in [&[][..], &["--auto-unmount", "--allow-other"]] {
+        let lab = Lab::new();
+        let (source, nbd) = hanging_source(&lab);
+        let mount = Mount::with(&source, &[&["--snapshot", "never"], options].concat());
+        let readers = hanging_readers(&lab, &mount);
+        well_is_readable(&source, &mount);
+        let daemon = Pid::from_raw(mount.pids()[0] as i32).expect("a process");
+        kill_process(daemon, Signal::TERM).expect("kill");
+        mount.wait_gone();
+        for reader in readers {
+            let result = reader.join().expect("no panic");
+            assert!(result.is_err(), "bytes from nowhere");
+        }
+        fs::remove_file(lab.path().join("hang")).expect("no trigger");
+        drop(nbd);
     }
-    fs::remove_file(lab.path().join("hang")).expect("no trigger");
-    drop(nbd);
 }
 
 /// Makes the n-th read of each thread of a daemon fail, until the value is dropped.
