@@ -283,6 +283,22 @@ fn mount_8_and_fstab_can_mount() {
     assert_usable(&mountpoint);
 }
 
+/// The highest number of a descriptor of the daemon whose target begins like this. It decides which
+/// files the kernel closes first.
+fn last_descriptor(mount: &Mount, target: &str) -> u32 {
+    let folder = format!("/proc/{}/fd", mount.pids()[0]);
+    let descriptors = fs::read_dir(folder).expect("a daemon").filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let found = fs::read_link(&path).ok()?;
+        let number = path.file_name()?.to_str()?.parse().ok()?;
+        found
+            .to_string_lossy()
+            .starts_with(target)
+            .then_some(number)
+    });
+    descriptors.max().expect("a descriptor")
+}
+
 #[test]
 fn auto_unmount_removes_the_mount_of_a_killed_daemon() {
     let lab = Lab::new();
@@ -294,6 +310,8 @@ fn auto_unmount_removes_the_mount_of_a_killed_daemon() {
             .at(&mountpoint)
             .args(["--auto-unmount", "--allow-other"])
             .mount(&folder);
+        let device = last_descriptor(&mount, "/dev/fuse");
+        assert!(device > last_descriptor(&mount, "socket:"));
         signal(&mount, Signal::KILL);
         mount.wait_gone();
         assert_usable(&mountpoint);

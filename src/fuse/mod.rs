@@ -171,13 +171,15 @@ impl Filesystem for Fuse {
         let spare = self.spare.clone();
         self.serve("read", move |fs| {
             BUFFER.with_borrow_mut(|own| {
+                let missing = (size as usize).saturating_sub(own.len());
                 let mut guard;
-                let mut read = fs.read(handle.0, offset, size, own);
-                if let Err(Error::OutOfMemory) = read {
+                let buffer = if own.try_reserve_exact(missing).is_ok() {
+                    own
+                } else {
                     guard = spare.lock().unwrap_or_else(PoisonError::into_inner);
-                    read = fs.read(handle.0, offset, size, &mut guard);
-                }
-                match read {
+                    &mut *guard
+                };
+                match fs.read(handle.0, offset, size, buffer) {
                     Ok(bytes) => reply.data(bytes),
                     Err(error) => reply.error(errno(&error)),
                 }
