@@ -2,16 +2,17 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::views::{assert_views, images};
 use common::{
-    Lab, MIB, Mount, assert_tree, list, listed_reasons, random_image, run_ok, snapshot_of,
-    stdout_of, tool, tree,
+    Lab, MIB, Mount, Options, assert_tree, errno_of, lines_with, list, listed_reasons,
+    random_image, run_ok, snapshot_of, stdout_of, tool, tree,
 };
+use rustix::io::Errno;
 
 #[test]
 fn links_inside_appear_as_what_they_point_to() {
@@ -170,4 +171,30 @@ fn block_devices_appear_only_where_they_are_allowed() {
     let bytes = fs::read(single.join(name)).expect("a view");
     assert!(bytes[..body.len()] == body[..], "the device's bytes");
     single.unmount();
+}
+
+#[test]
+fn a_device_that_holds_a_container_is_told_to_the_log_once() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    let backing = lab.path().join("backing");
+    let mut create = Command::new(tool("qemu-img"));
+    create.args(["create", "-q", "-f", "qcow2"]).arg(&backing);
+    run_ok(create.arg("4M"));
+    let file = File::options().append(true).open(&backing);
+    file.and_then(|file| file.set_len(MIB))
+        .expect("whole sectors");
+    let device = LoopDevice::new(&backing);
+    symlink(&device.0, folder.join("disk.raw")).expect("a link");
+    let options = Options::default().args(&["--allow-devices", "--snapshot=auto"]);
+    let mount = options.foreground().mount(&folder);
+    for _ in 0..3 {
+        assert_tree(mount.path(), [""; 0]);
+        assert_eq!(errno_of(mount.join("disk.vhd").metadata()), Errno::NOENT);
+    }
+    let log = mount.log();
+    let told = lines_with(&log, "disk.raw");
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("qcow2"), "{log}");
+    mount.unmount();
 }

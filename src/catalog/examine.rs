@@ -156,12 +156,10 @@ impl Catalog {
         // The entry may have been replaced since: go on with what was opened.
         image.metadata = Metadata::of(file.as_fd())?;
         image.format = sniff(file.as_fd(), image.metadata.version.size)?;
-        // Another request may have looked at the same version meanwhile, and told the log.
-        let is_new = !is_file
-            || self
-                .formats()
-                .put(image.metadata.version, image.format)
-                .is_none();
+        // Another request may have looked at the same version meanwhile, and told the log. A device
+        // is of one version whatever is written to it.
+        let known = self.formats().put(image.metadata.version, image.format);
+        let is_new = known != Some(image.format);
         if is_new && self.options.log_skipped && !image.format.is_presentable() {
             let path = image.shown_path();
             warn!(
