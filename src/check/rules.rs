@@ -109,9 +109,11 @@ rules! {
     GPT_DAMAGED: "gpt-damaged", Error, AzureLimits,
         "repair the table with `gdisk` or `sgdisk`";
     GPT_BACKUP_DAMAGED: "gpt-backup-damaged", Warning, AzureLimits,
-        "present the image with `--gpt relocate`, or repair it with `sgdisk -e`";
+        "present the raw image with `--gpt relocate`; or pad it to whole MiB and run `sgdisk -e` \
+         before it becomes a VHD";
     GPT_BACKUP_POSITION: "gpt-backup-position", Warning, AzureLimits,
-        "present the image with `--gpt relocate`, or repair it with `sgdisk -e`";
+        "present the raw image with `--gpt relocate`; or pad it to whole MiB and run `sgdisk -e` \
+         before it becomes a VHD";
     GPT_COPIES: "gpt-copies", Warning, AzureLimits,
         "decide with `gdisk` which copy is right";
     PARTITION_RANGE: "partition-range", Error, AzureLimits,
