@@ -100,7 +100,7 @@ fn mirror() -> String {
 fn install(root: &Path) {
     let include = format!("--include={PACKAGES}");
     run(
-        "debootstrap",
+        "mmdebstrap",
         &[&"--variant=minbase", &include, &RELEASE, &root, &mirror()],
     );
 }
