@@ -12,6 +12,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use common::mount::is_mount;
 use common::process::{describe, repository};
@@ -75,7 +76,7 @@ fn blocks() -> Vec<Block> {
 }
 
 /// Runs a block as a reader would who has the tools and two images.
-fn run_block(block: &Block, azurite: &Azurite, number: usize) {
+fn run_block(block: &Block, azurite: &Rc<Azurite>, number: usize) {
     let place = format!("{}:{}", block.document.display(), block.line);
     let lab = Lab::new();
     random_image(&lab.path().join("images/disk.raw"), 1, 3 * MIB + 5);

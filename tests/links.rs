@@ -186,7 +186,7 @@ fn a_device_that_holds_a_container_is_told_to_the_log_once() {
         .expect("whole sectors");
     let device = LoopDevice::new(&backing);
     symlink(&device.0, folder.join("disk.raw")).expect("a link");
-    let options = Options::default().args(&["--allow-devices", "--snapshot=auto"]);
+    let options = Options::default().args(["--allow-devices", "--snapshot=auto"]);
     let mount = options.foreground().mount(&folder);
     for _ in 0..3 {
         assert_tree(mount.path(), [""; 0]);

@@ -5,10 +5,10 @@ mod common;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use common::azurite::Transfers;
+use common::azurite::{Container, Transfers};
 use common::snapshot::Snapshot;
 use common::{
     Azurite, Lab, MIB, Mount, oracle_verify, random_image, set_mtime, snapshot_of, sparse_image,
@@ -67,32 +67,63 @@ fn expected_pages(raw: &Path) -> Vec<(u64, u64)> {
     ranges
 }
 
-/// Every blob has the oracle's bytes for its source.
-fn assert_downloads(source: &Path, downloads: &Path) {
-    for (raw, blob) in IMAGES {
-        oracle_verify(&source.join(raw), &downloads.join(blob));
+/// Images to upload, and a container of a service of their own to put them into.
+struct Upload {
+    lab: Lab,
+    source: PathBuf,
+    before: Snapshot,
+    container: Container,
+}
+
+impl Upload {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let source = lab.folder("source");
+        let before = make_images(&source);
+        Self {
+            container: Azurite::start().container("images"),
+            lab,
+            source,
+            before,
+        }
+    }
+
+    /// Mounts the images for as long as `upload` takes.
+    fn mounted<T>(&self, upload: impl FnOnce(&Mount) -> T) -> T {
+        let mount = Mount::new(&self.source);
+        let result = upload(&mount);
+        mount.unmount();
+        result
+    }
+
+    /// Every blob has the oracle's bytes for its source.
+    fn assert_downloads(&self) {
+        let downloads = self.lab.folder("downloads");
+        self.container.download(&downloads);
+        for (raw, blob) in IMAGES {
+            oracle_verify(&self.source.join(raw), &downloads.join(blob));
+        }
+    }
+
+    fn assert_sources_unchanged(&self) {
+        self.before.assert_unchanged(&self.source);
     }
 }
 
 #[test]
 fn azcopy_uploads_page_blobs_once() {
-    let lab = Lab::new();
-    let source = lab.folder("source");
-    let before = make_images(&source);
-    let service = Azurite::start();
-    let container = service.container("images");
+    let upload = Upload::new();
     let all = IMAGES.len() as u64;
+    let send =
+        |options: &[&str]| upload.mounted(|mount| upload.container.azcopy(mount.path(), options));
 
-    let mount = Mount::new(&source);
-    let first = container.azcopy(mount.path(), &[]);
-    mount.unmount();
+    let first = send(&[]);
     assert_eq!((first.completed, first.failed, first.skipped), (all, 0, 0));
-
-    let blobs = container.blobs();
+    let blobs = upload.container.blobs();
     assert_eq!(blobs.len(), IMAGES.len());
     let mut pages = 0;
     for ((raw, name), blob) in IMAGES.iter().zip(blobs) {
-        let raw = source.join(raw);
+        let raw = upload.source.join(raw);
         let size = raw.metadata().expect("a source").len();
         assert_eq!(blob.name, *name);
         assert_eq!(blob.kind, "PageBlob", "{name}");
@@ -105,78 +136,55 @@ fn azcopy_uploads_page_blobs_once() {
             .sum::<u64>();
     }
     assert_eq!(first.bytes_sent, pages, "bytes sent are the pages stored");
-    let downloads = lab.folder("downloads");
-    container.download(&downloads);
-    assert_downloads(&source, &downloads);
+    upload.assert_downloads();
 
     // A new mount shows the same files with the same times: there is nothing to send.
-    let mount = Mount::new(&source);
-    let again = container.azcopy(mount.path(), &["--overwrite=ifSourceNewer"]);
-    mount.unmount();
     let nothing = Transfers {
         completed: 0,
         failed: 0,
         skipped: all,
         bytes_sent: 0,
     };
-    assert_eq!(again, nothing);
-    before.assert_unchanged(&source);
+    assert_eq!(send(&["--overwrite=ifSourceNewer"]), nothing);
+    upload.assert_sources_unchanged();
 
     // A source that is written anew is sent again, and nothing else.
-    random_image(&source.join("tiny.dd"), 6, 2);
+    let tiny = upload.source.join("tiny.dd");
+    random_image(&tiny, 6, 2);
     let now = SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
-    set_mtime(&source.join("tiny.dd"), now + 60, 0);
-    let mount = Mount::new(&source);
-    let changed = container.azcopy(mount.path(), &["--overwrite=ifSourceNewer"]);
-    mount.unmount();
+    set_mtime(&tiny, now + 60, 0);
+    let changed = send(&["--overwrite=ifSourceNewer"]);
     assert_eq!((changed.completed, changed.skipped), (1, all - 1));
-    container.download(&downloads);
-    assert_downloads(&source, &downloads);
+    upload.assert_downloads();
 }
 
 #[test]
 fn the_python_sdk_uploads_page_blobs() {
-    let lab = Lab::new();
-    let source = lab.folder("source");
-    let before = make_images(&source);
-    let service = Azurite::start();
-    let container = service.container("images");
-
-    let mount = Mount::new(&source);
-    for (_, name) in IMAGES {
-        container.upload(&mount.join(name), name);
-    }
-    mount.unmount();
-    for ((raw, _), blob) in IMAGES.iter().zip(container.blobs()) {
+    let upload = Upload::new();
+    upload.mounted(|mount| {
+        for (_, name) in IMAGES {
+            upload.container.upload(&mount.join(name), name);
+        }
+    });
+    for ((raw, _), blob) in IMAGES.iter().zip(upload.container.blobs()) {
         assert_eq!(blob.kind, "PageBlob", "{}", blob.name);
-        let expected = expected_pages(&source.join(raw));
+        let expected = expected_pages(&upload.source.join(raw));
         assert_eq!(blob.pages, expected, "{}", blob.name);
     }
-    let downloads = lab.folder("downloads");
-    container.download(&downloads);
-    assert_downloads(&source, &downloads);
-    before.assert_unchanged(&source);
+    upload.assert_downloads();
+    upload.assert_sources_unchanged();
 }
 
 #[test]
 fn rclone_uploads_block_blobs() {
-    let lab = Lab::new();
-    let source = lab.folder("source");
-    let before = make_images(&source);
-    let service = Azurite::start();
-    let container = service.container("images");
-
-    let mount = Mount::new(&source);
-    container.rclone(mount.path());
-    mount.unmount();
-    let blobs = container.blobs();
+    let upload = Upload::new();
+    upload.mounted(|mount| upload.container.rclone(mount.path()));
+    let blobs = upload.container.blobs();
     assert_eq!(blobs.len(), IMAGES.len());
     assert!(
         blobs.iter().all(|blob| blob.kind == "BlockBlob"),
         "{blobs:?}"
     );
-    let downloads = lab.folder("downloads");
-    container.download(&downloads);
-    assert_downloads(&source, &downloads);
-    before.assert_unchanged(&source);
+    upload.assert_downloads();
+    upload.assert_sources_unchanged();
 }

@@ -315,13 +315,7 @@ fn copies_of_a_gpt_that_differ() {
 fn sectors_of_4096_bytes_on_an_os_disk() {
     let folder = Folder::new();
     let image = folder.sparse("disk.raw", 30 * MIB);
-    let device = Loop::attach(&image, 4096);
-    run_with_input(
-        "sfdisk",
-        &[&"--quiet", &device.path],
-        b"label: gpt\nsize=1024\n",
-    );
-    drop(device);
+    tools::divide_into_4k_sectors(&image);
     let expected = [
         "bios-boot-code",
         "bios-boot-partition",

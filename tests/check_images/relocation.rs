@@ -159,49 +159,42 @@ fn fill_partitions(image: &Path) {
     tools::write_at(image, MIB, &bytes);
 }
 
+/// An image of `size` bytes that `divide` gives a table, with data in its partitions.
+fn assert_relocation_of(size: u64, divide: impl FnOnce(&Path)) {
+    let folder = Folder::new();
+    let image = folder.sparse("disk.raw", size);
+    divide(&image);
+    fill_partitions(&image);
+    assert_relocation(&folder, &image, &partitions(&image));
+}
+
 #[test]
 fn tables_of_sfdisk() {
     for size in [20 * MIB + 512, 21 * MIB - 512, 22 * MIB + 300 * 512] {
-        let folder = Folder::new();
-        let image = folder.sparse("disk.raw", size);
-        run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
-        fill_partitions(&image);
-        assert_relocation(&folder, &image, &partitions(&image));
+        assert_relocation_of(size, |image| {
+            run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
+        });
     }
 }
 
 #[test]
 fn tables_of_sgdisk() {
-    let folder = Folder::new();
-    let image = folder.sparse("disk.raw", 30 * MIB + 5 * 512);
-    run(
-        "sgdisk",
-        &[
-            &"-n",
-            &"1:2048:+1M",
-            &"-t",
-            &"1:ef02",
-            &"-n",
-            &"2:4096:+20M",
-            &image,
-        ],
-    );
-    fill_partitions(&image);
-    assert_relocation(&folder, &image, &partitions(&image));
+    assert_relocation_of(30 * MIB + 5 * 512, |image| {
+        run("sgdisk", &[&"-n", &"1:2048:+1M", &"-t", &"1:ef02", &image]);
+        run("sgdisk", &[&"-n", &"2:4096:+20M", &image]);
+    });
 }
 
 #[test]
 fn tables_of_parted() {
-    let folder = Folder::new();
-    let image = folder.sparse("disk.raw", 30 * MIB + 77 * 512);
-    run(
-        "parted",
-        &[
-            &"-s", &image, &"mklabel", &"gpt", &"mkpart", &"a", &"1MiB", &"9MiB",
-        ],
-    );
-    fill_partitions(&image);
-    assert_relocation(&folder, &image, &partitions(&image));
+    assert_relocation_of(30 * MIB + 77 * 512, |image| {
+        run(
+            "parted",
+            &[
+                &"-s", &image, &"mklabel", &"gpt", &"mkpart", &"a", &"1MiB", &"9MiB",
+            ],
+        );
+    });
 }
 
 /// An image whose length is no whole number of sectors.
@@ -292,13 +285,7 @@ fn damaged_and_full_disks_are_refused() {
 fn sectors_of_4096_bytes() {
     let folder = Folder::new();
     let image = folder.sparse("disk.raw", 20 * MIB + 4096);
-    let device = Loop::attach(&image, 4096);
-    run_with_input(
-        "sfdisk",
-        &[&"--quiet", &device.path],
-        b"label: gpt\nsize=1024\n",
-    );
-    drop(device);
+    tools::divide_into_4k_sectors(&image);
     let (kept, relocated) = views(&folder, &image);
     let device = Loop::attach(&relocated, 4096);
     assert_eq!(complaints("sfdisk", &device.path), None);

@@ -210,3 +210,10 @@ impl Drop for Loop {
         run("losetup", &[&"--detach", &self.path]);
     }
 }
+
+/// Gives an image a GPT in sectors of 4,096 bytes with one partition.
+pub(crate) fn divide_into_4k_sectors(image: &Path) {
+    let device = Loop::attach(image, 4096);
+    let script = b"label: gpt\nsize=1024\n";
+    run_with_input("sfdisk", &[&"--quiet", &device.path], script);
+}

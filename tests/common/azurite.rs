@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::rc::Rc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -20,7 +21,7 @@ pub(crate) struct Azurite {
 }
 
 impl Azurite {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start() -> Rc<Self> {
         let lab = Lab::new();
         let errors = lab.path().join("errors");
         let mut child = Command::new(tool("azurite-blob"))
@@ -46,20 +47,20 @@ impl Azurite {
                 break address.trim().to_string();
             }
         };
-        Self {
+        Rc::new(Self {
             child,
             _stdout: stdout,
             // The account that it always has.
             url: format!("{address}/devstoreaccount1"),
             lab,
-        }
+        })
     }
 
     /// Makes a container; everything may be done to it under the address that this returns.
-    pub(crate) fn container(&self, name: &str) -> Container<'_> {
+    pub(crate) fn container(self: &Rc<Self>, name: &str) -> Container {
         let url = stdout_of(blob_tool("container").args([&self.url, name]));
         Container {
-            service: self,
+            service: Rc::clone(self),
             url: url.trim().to_string(),
         }
     }
@@ -78,8 +79,8 @@ impl Drop for Azurite {
 }
 
 /// A container of the emulated service.
-pub(crate) struct Container<'a> {
-    service: &'a Azurite,
+pub(crate) struct Container {
+    service: Rc<Azurite>,
     /// Its address, shared access signature included.
     pub(crate) url: String,
 }
@@ -104,7 +105,7 @@ pub(crate) struct Transfers {
     pub(crate) bytes_sent: u64,
 }
 
-impl Container<'_> {
+impl Container {
     /// All blobs, by name.
     pub(crate) fn blobs(&self) -> Vec<Blob> {
         let text = stdout_of(blob_tool("list").arg(&self.url));
