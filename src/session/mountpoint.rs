@@ -49,7 +49,9 @@ fn remove_stale_mount(mountpoint: &Path) -> Result<(), MountError> {
     let asked = mountpoint
         .metadata()
         .and_then(|_| Ok(rustix::fs::statvfs(mountpoint)?));
-    if !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN)) {
+    // A request that meets the end of the connection is aborted.
+    let gone = [Some(libc::ENOTCONN), Some(libc::ECONNABORTED)];
+    if !asked.is_err_and(|error| gone.contains(&error.raw_os_error())) {
         return Ok(());
     }
     let absolute = mounts::absolute(mountpoint)
