@@ -184,10 +184,16 @@ fn a_killed_daemon_leaves_nothing_that_the_next_mount_minds() {
     let folder = source(&lab);
     let mountpoint = lab.folder("mnt");
     // At once, and often: what the next mount meets depends on how far the end has come.
-    for _ in 0..20 {
-        let mount = Options::default().at(&mountpoint).mount(&folder);
+    for round in 0..20 {
+        let options = || match round % 2 {
+            0 => Options::default().at(&mountpoint),
+            _ => Options::default()
+                .args(["--auto-unmount", "--allow-other"])
+                .at(&mountpoint),
+        };
+        let mount = options().mount(&folder);
         signal(&mount, Signal::KILL);
-        let again = Options::default().at(&mountpoint).mount(&folder);
+        let again = options().mount(&folder);
         oracle_verify(&folder.join("a.raw"), &again.join("a.vhd"));
         again.unmount();
         mount.wait_gone();

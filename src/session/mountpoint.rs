@@ -45,25 +45,33 @@ pub(super) fn check(mountpoint: &Path, catalog: &Catalog) -> Result<PathBuf, Mou
 
 /// A daemon that was killed leaves a mount of which every use fails: detaches it where it is ours.
 fn remove_stale_mount(mountpoint: &Path) -> Result<(), MountError> {
+    if !is_stale(mountpoint) {
+        return Ok(());
+    }
+    let absolute = mounts::absolute(mountpoint)
+        .map_err(|error| MountError::Mountpoint(mountpoint.into(), error))?;
+    let entry = mounts::find(&absolute).map_err(MountError::Setup)?;
+    let is_ours = entry.is_some_and(|entry| entry.file_system == mounts::FILE_SYSTEM_TYPE);
+    if is_ours && unmount(&absolute, true).is_ok() {
+        warn!(
+            "{}: removed the stale mount of a daemon that is gone",
+            absolute.display()
+        );
+        return Ok(());
+    }
+    // The fusermount3 of a daemon with --auto-unmount may have been quicker.
+    if is_stale(mountpoint) {
+        return Err(MountError::Stale(absolute));
+    }
+    Ok(())
+}
+
+fn is_stale(mountpoint: &Path) -> bool {
     // Attributes may be remembered for a moment; statvfs always asks the daemon.
     let asked = mountpoint
         .metadata()
         .and_then(|_| Ok(rustix::fs::statvfs(mountpoint)?));
     // A request that meets the end of the connection is aborted.
     let gone = [Some(libc::ENOTCONN), Some(libc::ECONNABORTED)];
-    if !asked.is_err_and(|error| gone.contains(&error.raw_os_error())) {
-        return Ok(());
-    }
-    let absolute = mounts::absolute(mountpoint)
-        .map_err(|error| MountError::Mountpoint(mountpoint.into(), error))?;
-    let entry = mounts::find(&absolute).map_err(MountError::Setup)?;
-    if entry.is_none_or(|entry| entry.file_system != mounts::FILE_SYSTEM_TYPE) {
-        return Err(MountError::Stale(absolute));
-    }
-    unmount(&absolute, true).map_err(|_| MountError::Stale(absolute.clone()))?;
-    warn!(
-        "{}: removed the stale mount of a daemon that is gone",
-        absolute.display()
-    );
-    Ok(())
+    asked.is_err_and(|error| gone.contains(&error.raw_os_error()))
 }
