@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::mount::wait_until;
 use super::process::{Lab, run, run_ok, tool};
 
 /// A mounted file system in a sparse file; unmounted and gone with the value. Needs root.
@@ -22,11 +23,12 @@ impl FileSystem {
         File::create(&device)
             .and_then(|file| file.set_len(size))
             .expect("a sparse file");
-        run_ok(
-            Command::new(tool(&format!("mkfs.{kind}")))
-                .arg("-q")
-                .arg(&device),
-        );
+        let mut make = Command::new(tool(&format!("mkfs.{kind}")));
+        make.arg("-q").arg(&device);
+        // mkfs.btrfs asks for the source of every mount, and fails where one is just going away.
+        if wait_until("a file system", || run(&mut make).status.success()).is_err() {
+            run_ok(&mut make);
+        }
         run_ok(
             Command::new(tool("mount"))
                 .args(["-o", "loop"])
