@@ -183,16 +183,22 @@ fn a_killed_daemon_leaves_nothing_that_the_next_mount_minds() {
     let lab = Lab::new();
     let folder = source(&lab);
     let mountpoint = lab.folder("mnt");
-    // At once, and often: what the next mount meets depends on how far the end has come.
-    for round in 0..20 {
-        let options = || match round % 2 {
-            0 => Options::default().at(&mountpoint),
-            _ => Options::default()
+    // Often: what the next mount meets depends on how far the end has come.
+    for round in 0..21 {
+        let options = || match round % 3 {
+            0 => Options::default()
                 .args(["--auto-unmount", "--allow-other"])
                 .at(&mountpoint),
+            _ => Options::default().at(&mountpoint),
         };
         let mount = options().mount(&folder);
         signal(&mount, Signal::KILL);
+        if round % 3 == 1 {
+            eventually("a stale mount", || {
+                let asked = mountpoint.metadata();
+                asked.is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
+            });
+        }
         let again = options().mount(&folder);
         oracle_verify(&folder.join("a.raw"), &again.join("a.vhd"));
         again.unmount();

@@ -7,40 +7,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
-use common::mount::{is_mount, wait_until};
+use common::mount::wait_until;
 use common::process::{helper, set_mode};
 use common::{
     FileSystem, Lab, MIB, Mount, Options, User, oracle_verify, random_bytes, random_image, run_ok,
     tool,
 };
 use rustix::process::{Pid, Signal, kill_process};
-
-#[test]
-fn a_daemon_that_was_killed_leaves_nothing_in_the_way() {
-    let lab = Lab::new();
-    let (source, mnt) = (lab.folder("source"), lab.folder("mnt"));
-    let image = source.join("disk.raw");
-    random_image(&image, 9, MIB);
-    let first = Options::default().at(&mnt).mount(&source);
-    kill(&first);
-    wait_until("a stale mount", || {
-        mnt.metadata()
-            .is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
-    })
-    .expect("a stale mount");
-    // The same command as before.
-    let second = Options::default().at(&mnt).mount(&source);
-    oracle_verify(&image, &second.join("disk.vhd"));
-    second.unmount();
-    first.wait_gone();
-    assert!(!is_mount(&mnt));
-}
-
-fn kill(mount: &Mount) {
-    for pid in mount.pids() {
-        signal(pid, Signal::KILL);
-    }
-}
 
 fn signal(process: u32, signal: Signal) {
     let pid = Pid::from_raw(process as i32).expect("a process");
