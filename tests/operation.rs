@@ -113,6 +113,26 @@ fn a_daemon_lets_go_of_everything() {
 }
 
 #[test]
+fn nothing_is_left_of_the_terminal_when_the_command_ends() {
+    let lab = Lab::new();
+    let source = source(&lab);
+    let mountpoint = lab.folder("mnt");
+    // A daemon that takes its time to let go.
+    let mut command = Command::new(tool("strace"));
+    command
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=dup2,dup3"])
+        .args(["-e", "inject=dup2,dup3:delay_enter=300000", "sh", "-ec"])
+        .arg(
+            r#""$1" mount "$2" "$3" >"$4"
+            readlink /proc/$(pgrep -n -f -x "$1 mount $2 $3")/fd/[012]
+            "$1" umount "$3""#,
+        )
+        .args(["sh", env!("CARGO_BIN_EXE_vhdfs")])
+        .args([&source, &mountpoint, &lab.path().join("said")]);
+    assert_eq!(stdout_of(&mut command), "/dev/null\n".repeat(3));
+}
+
+#[test]
 fn a_variable_that_was_inherited_makes_no_daemon() {
     let lab = Lab::new();
     let source = source(&lab);

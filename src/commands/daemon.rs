@@ -81,8 +81,10 @@ pub(super) fn detach(null: &File) -> io::Result<()> {
     rustix::stdio::dup2_stdin(null)?;
     rustix::stdio::dup2_stderr(null)?;
     std::panic::set_hook(Box::new(|panic| error!("{panic}")));
-    rustix::io::write(io::stdout().as_fd(), READY)?;
+    // Who sees the word may look at once: by then nothing is left of the terminal.
+    let waiting = io::stdout().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdout(null)?;
+    rustix::io::write(waiting, READY)?;
     Ok(())
 }
 
