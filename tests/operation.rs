@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use common::mount::{is_mount, wait_until};
+use common::mount::{is_mount, pids, wait_until};
 use common::process::describe;
 use common::root::{as_root, elsewhere};
 use common::{Lab, MIB, Mount, Options, User, random_image, run, run_ok, stdout_of, tool, vhdfs};
@@ -118,18 +118,31 @@ fn nothing_is_left_of_the_terminal_when_the_command_ends() {
     let source = source(&lab);
     let mountpoint = lab.folder("mnt");
     // A daemon that takes its time to let go.
-    let mut command = Command::new(tool("strace"));
-    command
+    let mut tracer = Command::new(tool("strace"))
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=dup2,dup3"])
-        .args(["-e", "inject=dup2,dup3:delay_enter=300000", "sh", "-ec"])
-        .arg(
-            r#""$1" mount "$2" "$3" >"$4"
-            readlink /proc/$(pgrep -n -f -x "$1 mount $2 $3")/fd/[012]
-            "$1" umount "$3""#,
-        )
-        .args(["sh", env!("CARGO_BIN_EXE_vhdfs")])
-        .args([&source, &mountpoint, &lab.path().join("said")]);
-    assert_eq!(stdout_of(&mut command), "/dev/null\n".repeat(3));
+        .args(["-e", "inject=dup2,dup3:delay_enter=300000"])
+        .arg(vhdfs().get_program())
+        .arg("mount")
+        .args([&source, &mountpoint])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(lab.path().join("said")).expect("a file"))
+        .spawn()
+        .expect("strace");
+    let program = PathBuf::from(vhdfs().get_program());
+    let mut processes = Vec::new();
+    wait_until("the command to end", || {
+        processes = pids(&program, &mountpoint);
+        is_mount(&mountpoint) && processes.len() == 1
+    })
+    .unwrap();
+    let folder = PathBuf::from(format!("/proc/{}", processes[0]));
+    let streams = ["fd/0", "fd/1", "fd/2"].map(|stream| folder.join(stream).read_link());
+    run_ok(vhdfs().arg("umount").arg(&mountpoint));
+    assert!(tracer.wait().expect("strace").success());
+    for target in streams {
+        assert_eq!(target.expect("a stream"), Path::new("/dev/null"));
+    }
 }
 
 #[test]

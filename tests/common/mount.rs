@@ -128,20 +128,7 @@ impl Mount {
 
     /// Process ids of the program that serves this mount.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        let program = fs::canonicalize(&self.program).expect("the program");
-        let serves = |pid: &u32| {
-            let folder = PathBuf::from(format!("/proc/{pid}"));
-            fs::read_link(folder.join("exe")).is_ok_and(|exe| exe == program)
-                && fs::read(folder.join("cmdline")).is_ok_and(|line| {
-                    line.split(|&byte| byte == 0)
-                        .any(|word| word == self.mountpoint.as_os_str().as_bytes())
-                })
-        };
-        fs::read_dir("/proc")
-            .expect("/proc")
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(serves)
-            .collect()
+        pids(&self.program, &self.mountpoint)
     }
 
     /// Unmounts with `vhdfs umount` and checks that nothing is left.
@@ -303,6 +290,24 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Result<(
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+/// Process ids of `program` with `mountpoint` as an argument.
+pub(crate) fn pids(program: &Path, mountpoint: &Path) -> Vec<u32> {
+    let program = fs::canonicalize(program).expect("the program");
+    let serves = |pid: &u32| {
+        let folder = PathBuf::from(format!("/proc/{pid}"));
+        fs::read_link(folder.join("exe")).is_ok_and(|exe| exe == program)
+            && fs::read(folder.join("cmdline")).is_ok_and(|line| {
+                line.split(|&byte| byte == 0)
+                    .any(|word| word == mountpoint.as_os_str().as_bytes())
+            })
+    };
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(serves)
+        .collect()
 }
 
 /// The program where its user can run it: the build may lie below a folder closed to others.
