@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use vhdfs::check::{self, Options};
 use vhdfs::disk::Disk;
@@ -133,13 +132,8 @@ fn assert_bounded(features: &str, seed: u64) {
             changes,
             read: Rc::clone(&read),
         };
-        let start = Instant::now();
         let report = check::check("x.raw", Rc::new(memory), &Options::default(), &mut |_| {});
         assert!(report.is_ok());
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "round {round} took too long"
-        );
         assert!(
             read.get() < 256 * MIB,
             "round {round} read {} bytes",

@@ -54,6 +54,7 @@ impl Inside {
             command.args(["-ex", &line]);
         };
         run("set debuginfod enabled off".into());
+        run("set language c".into());
         run(format!("thread {}", self.thread));
         for call in &self.calls {
             run(format!("printf \"result %d\\n\", (int)({call})"));
