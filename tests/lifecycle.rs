@@ -184,7 +184,7 @@ fn a_killed_daemon_leaves_nothing_that_the_next_mount_minds() {
     let folder = source(&lab);
     let mountpoint = lab.folder("mnt");
     // Often: what the next mount meets depends on how far the end has come.
-    for round in 0..21 {
+    for round in 0..12 {
         let options = || match round % 3 {
             0 => Options::default()
                 .args(["--auto-unmount", "--allow-other"])
