@@ -13,6 +13,8 @@ use common::{
     FileSystem, Lab, MIB, Mount, Options, User, random_image, run, run_ok, sparse_image, stdout_of,
     tool, vhdfs,
 };
+use rustix::mount::UnmountFlags;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 fn source(lab: &Lab) -> PathBuf {
@@ -143,7 +145,7 @@ fn only_the_owner_reaches_the_daemon() {
     let device = line
         .and_then(|line| line.split(' ').nth(2))
         .expect("a device");
-    let name = format!("{}.sock", device.replace(':', "-"));
+    let name = format!("{}.{}.sock", device.replace(':', "-"), mount.pids()[0]);
     let socket = sockets()
         .into_iter()
         .find(|path| path.ends_with(&name))
@@ -159,6 +161,31 @@ fn only_the_owner_reaches_the_daemon() {
     assert!(stdout_of(&mut command).contains("open views: 0"));
     mount.unmount();
     assert!(!socket.exists());
+}
+
+/// The kernel gives the number of a mount that has gone to the next one.
+#[test]
+fn a_daemon_that_ends_late_leaves_the_status_of_the_next_alone() {
+    let lab = Lab::new();
+    let source = source(&lab);
+    let device = |mount: &Mount| mount.path().metadata().expect("attributes").dev();
+    // Other tests mount, too, and may be given the number first.
+    let reused = (0..20).any(|_| {
+        let first = Mount::new(&source);
+        let number = device(&first);
+        let process = Pid::from_raw(first.pids()[0] as i32).expect("a process id");
+        kill_process(process, Signal::STOP).expect("stop the daemon");
+        rustix::mount::unmount(first.path(), UnmountFlags::DETACH).expect("unmount");
+        let second = Mount::new(&source);
+        kill_process(process, Signal::CONT).expect("let it go on");
+        first.wait_gone();
+        let text = stdout_of(vhdfs().arg("status").arg(second.path()));
+        assert!(text.contains("open views: 0"), "{text}");
+        let reused = device(&second) == number;
+        second.unmount();
+        reused
+    });
+    assert!(reused, "no number was used twice");
 }
 
 /// A program that writes to a terminal of its own, which is a file here.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -173,7 +174,8 @@ impl StatusSocket {
         &self.path
     }
 
-    /// Named after the mounted file system, as no other has its number meanwhile.
+    /// Named after the mounted file system, and after the process: once unmounted, its number may be
+    /// given to another mount while this daemon has yet to end.
     fn bind(mount: &MountEntry) -> io::Result<Self> {
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
         for folder in folders(rustix::process::geteuid().as_raw()) {
@@ -196,9 +198,11 @@ impl StatusSocket {
             let text = format!("{}: others could use it", folder.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
-        let path = folder.join(name(mount));
-        // A daemon that was killed left it: the number is ours now.
-        let _ = fs::remove_file(&path);
+        // Daemons that were killed, or have yet to end, left them: the number is ours now.
+        for left in sockets_of(folder, mount)? {
+            let _ = fs::remove_file(left);
+        }
+        let path = folder.join(format!("{}{}.sock", prefix(mount), std::process::id()));
         let listener = UnixListener::bind(&path)?;
         rustix::fs::chmod(&path, Mode::RUSR | Mode::WUSR)?;
         Ok(Self { path, listener })
@@ -207,7 +211,10 @@ impl StatusSocket {
 
 impl Drop for StatusSocket {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
+        // The next daemon with the number of this mount removes it, too.
+        if let Err(error) = fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             warn!("{}: cannot be removed: {error}", self.path.display());
         }
     }
@@ -230,10 +237,20 @@ pub fn ask(mountpoint: &Path) -> Result<Status, StatusError> {
     }
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     for folder in folders(mount.user) {
-        match receive(&folder.join(name(&mount)), mount.user) {
-            Ok(status) => return Ok(status),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => failure = error,
+        let sockets = match sockets_of(&folder, &mount) {
+            Ok(sockets) => sockets,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                failure = error;
+                continue;
+            }
+        };
+        for socket in sockets {
+            match receive(&socket, mount.user) {
+                Ok(status) => return Ok(status),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => failure = error,
+            }
         }
     }
     Err(StatusError::Silent(path, failure))
@@ -252,8 +269,22 @@ fn receive(socket: &Path, owner: u32) -> io::Result<Status> {
     Ok(serde_json::from_slice(&text)?)
 }
 
-fn name(mount: &MountEntry) -> String {
-    format!("{}-{}.sock", mount.device.0, mount.device.1)
+/// What the names of all sockets of this mount begin with.
+fn prefix(mount: &MountEntry) -> String {
+    format!("{}-{}.", mount.device.0, mount.device.1)
+}
+
+/// The sockets in `folder` that are, or were, of this mount.
+fn sockets_of(folder: &Path, mount: &MountEntry) -> io::Result<Vec<PathBuf>> {
+    let prefix = prefix(mount);
+    let mut sockets = Vec::new();
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(prefix.as_bytes()) {
+            sockets.push(entry.path());
+        }
+    }
+    Ok(sockets)
 }
 
 /// Where the sockets of this user's daemons may be, the best place first.
