@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use vhdfs::sys::memory::Allocator;
+use sys::memory::Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;

@@ -374,7 +374,7 @@ fn what_is_logged_can_be_chosen() {
     assert!(!logged(&[], "").contains("DEBUG"));
     assert!(logged(&["-v"], "").contains("DEBUG"));
     assert!(logged(&["-v"], "warn").is_empty());
-    assert!(logged(&[], "vhdfs::fs=debug").contains("opened by"));
+    assert!(logged(&[], "vhdfs::serve::fs=debug").contains("opened by"));
 }
 
 #[test]

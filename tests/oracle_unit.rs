@@ -8,11 +8,11 @@ use std::fs;
 use common::oracle::ask_oracle;
 use common::process::{repository, test_file};
 use common::{MIB, Rng};
+use disk::ByteRange;
 use serde_json::{Value, json};
-use vhdfs::footer::{FOOTER_SIZE, Footer, Identity, SECTOR_SIZE};
-use vhdfs::geometry::Geometry;
-use vhdfs::layout::{Layout, Origin};
-use vhdfs::range::ByteRange;
+use vhd::footer::{FOOTER_SIZE, Footer, Identity, SECTOR_SIZE};
+use vhd::geometry::Geometry;
+use vhd::layout::{Layout, Origin};
 
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;

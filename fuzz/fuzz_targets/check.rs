@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
-use vhdfs::check::{Options, check};
+use check::{Options, check};
 
 fuzz_target!(|data: &[u8]| {
     if data.is_empty() {

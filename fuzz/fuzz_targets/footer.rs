@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vhdfs::footer::{FOOTER_SIZE, Footer, checksum};
+use vhd::footer::{FOOTER_SIZE, Footer, checksum};
 
 const CHECKSUM: std::ops::Range<usize> = 64..68;
 const RESERVED: usize = 85;

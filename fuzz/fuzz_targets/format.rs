@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vhdfs::footer::{FOOTER_SIZE, Footer};
-use vhdfs::format::{Format, HEAD_SIZE, TAIL_SIZE};
+use vhd::footer::{FOOTER_SIZE, Footer};
+use vhd::format::{Format, HEAD_SIZE, TAIL_SIZE};
 
 fuzz_target!(|input: (&[u8], &[u8], u64)| {
     let (head, tail, file_size) = input;

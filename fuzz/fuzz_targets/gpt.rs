@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vhdfs::disk::Disk;
-use vhdfs::footer::FOOTER_SIZE;
-use vhdfs::gpt::{Gpt, relocate};
-use vhdfs::layout::Layout;
+use disk::Disk;
+use vhd::footer::FOOTER_SIZE;
+use disk::gpt::{Gpt, relocate};
+use vhd::layout::Layout;
 
 const SECTOR: usize = 512;
 

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use libfuzzer_sys::fuzz_target;
-use vhdfs::names::{Claim, Siblings, source_of, spellings, view_name};
+use vhdfs::folder::names::{Claim, Siblings, source_of, spellings, view_name};
 
 struct Folder(BTreeMap<OsString, Claim>);
 

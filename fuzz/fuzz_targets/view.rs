@@ -4,11 +4,12 @@
 use std::io;
 
 use libfuzzer_sys::{arbitrary, fuzz_target};
-use vhdfs::disk::Disk;
-use vhdfs::footer::FOOTER_SIZE;
-use vhdfs::layout::{ALIGNMENT, Layout, Patch};
-use vhdfs::range::ByteRange;
-use vhdfs::view::View;
+use disk::Disk;
+use vhd::footer::FOOTER_SIZE;
+use disk::Patch;
+use vhd::layout::{ALIGNMENT, Layout};
+use disk::ByteRange;
+use vhd::view::View;
 
 const FOOTER: [u8; FOOTER_SIZE] = [0xf0; FOOTER_SIZE];
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::check::Generation;
-use crate::image::GptPolicy;
+use crate::serve::image::GptPolicy;
+use check::Generation;
 
 pub use helper::{HELPER_NAME, HelperArgs, is_helper};
 pub use mount_options::{OptionError, kernel_options};

@@ -10,11 +10,11 @@ use super::Failure;
 use super::output::Output;
 use super::print::ignore_closed;
 use crate::advice;
-use crate::catalog::{self, Catalog, Found};
 use crate::cli::CatArgs;
-use crate::image::{Engine, GptPolicy, OpenImage, Opening};
-use crate::range::ByteRange;
-use crate::view::Filled;
+use crate::folder::catalog::{self, Catalog, Found};
+use crate::serve::image::{Engine, GptPolicy, OpenImage, Opening};
+use disk::ByteRange;
+use vhd::view::Filled;
 
 /// Why an image cannot be written out.
 #[derive(Debug, Error)]

@@ -12,11 +12,11 @@ use thiserror::Error;
 use super::Failure;
 use super::print::{print, print_json};
 use crate::advice;
-use crate::check::{self, CheckError, Progress, Report};
 use crate::cli::CheckArgs;
-use crate::folder;
-use crate::metadata::Kind;
-use crate::source::{Freshness, SourceFile};
+use crate::folder::beneath;
+use crate::folder::metadata::Kind;
+use crate::folder::source::{Freshness, SourceFile};
+use check::{self, CheckError, Progress, Report};
 
 /// A check that takes longer than this tells how far it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ fn judge(args: &CheckArgs) -> Result<Report, Uncheckable> {
 
 fn open(path: &Path) -> Result<SourceFile, Uncheckable> {
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
-    let file = folder::open_path(path).map_err(failed)?;
+    let file = beneath::open_path(path).map_err(failed)?;
     let image = SourceFile::new(file, path).map_err(failed)?;
     match image.metadata().kind {
         Kind::File | Kind::BlockDevice => Ok(image),

@@ -11,13 +11,13 @@ use thiserror::Error;
 use super::Failure;
 use super::print::{print, print_json};
 use crate::advice;
-use crate::catalog;
 use crate::cli::InspectArgs;
-use crate::footer::{FOOTER_SIZE, Footer, Identity, checksum};
-use crate::format::Format;
-use crate::layout::{Layout, LayoutError};
-use crate::metadata::{Kind, Metadata};
-use crate::source::read_exact_at;
+use crate::folder::catalog;
+use crate::folder::metadata::{Kind, Metadata};
+use crate::folder::source::read_exact_at;
+use vhd::footer::{FOOTER_SIZE, Footer, Identity, checksum};
+use vhd::format::Format;
+use vhd::layout::{Layout, LayoutError};
 
 /// Why a file cannot be inspected.
 #[derive(Debug, Error)]
@@ -81,7 +81,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
 
 fn inspect(path: &Path) -> Result<Inspection, Failure> {
     let failed = |error| InspectError::Read(path.to_owned(), error);
-    let file = crate::folder::open_path(path).map_err(failed)?;
+    let file = crate::folder::beneath::open_path(path).map_err(failed)?;
     let metadata = Metadata::of(file.as_fd()).map_err(failed)?;
     if !matches!(metadata.kind, Kind::File | Kind::BlockDevice) {
         return Err(InspectError::NotAFile(path.to_owned()).into());
@@ -136,7 +136,7 @@ impl FooterFields {
         let footer = Footer::decode(bytes).ok()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Some(Self {
-            cookie: text(&crate::footer::COOKIE),
+            cookie: text(&vhd::footer::COOKIE),
             features: footer.features,
             file_format_version: footer.file_format_version,
             data_offset: footer.data_offset,

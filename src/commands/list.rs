@@ -12,10 +12,10 @@ use super::print::{print, print_json};
 use super::table::{Style, Table};
 use super::{Failure, catalog_options};
 use crate::advice;
-use crate::catalog::{Catalog, Directory, Found, Image, Skip};
-use crate::check;
 use crate::cli::ListArgs;
-use crate::format::Format;
+use crate::folder::catalog::{Catalog, Directory, Found, Image, Skip};
+use check;
+use vhd::format::Format;
 
 /// Headings of the table of images.
 const COLUMNS: [&str; 7] = [

@@ -1,8 +1,8 @@
 //! The commands: small programs over the library, each ending in an exit status.
 
+mod background;
 mod cat;
 mod check;
-mod daemon;
 mod generate;
 mod inspect;
 mod list;
@@ -20,10 +20,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::cli;
 use crate::cli::{Cli, Command, HelperArgs};
-use crate::sandbox;
-use crate::select::Selection;
-use crate::{catalog, cli};
+use crate::daemon::sandbox;
+use crate::folder::catalog;
+use crate::folder::select::Selection;
 
 /// Exit status where a command failed.
 const FAILED: u8 = 1;

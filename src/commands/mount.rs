@@ -5,14 +5,14 @@ use std::io::{self, IsTerminal};
 
 use indicatif::MultiProgress;
 
-use super::{Failure, catalog_options, daemon};
+use super::{Failure, background, catalog_options};
 use crate::cli::{self, MountArgs, Snapshot, kernel_options};
-use crate::fs::Ownership;
-use crate::image::Policy;
+use crate::daemon::sandbox::Sandbox;
+use crate::daemon::{self, Reporting};
 use crate::logging::{self, Output};
-use crate::sandbox::Sandbox;
-use crate::session::{self, Access, Reporting};
-use crate::sys;
+use crate::mount::options::{Access, Options};
+use crate::serve::fs::Ownership;
+use crate::serve::image::Policy;
 
 pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failure> {
     let args = args
@@ -27,10 +27,10 @@ pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failu
     if args.foreground {
         return serve_in_foreground(&args);
     }
-    if daemon::is_daemon() {
+    if background::is_daemon() {
         return serve_as_daemon(&args);
     }
-    daemon::start(arguments)
+    background::start(arguments)
 }
 
 fn serve_in_foreground(args: &MountArgs) -> Result<(), Failure> {
@@ -58,12 +58,12 @@ fn serve_as_daemon(args: &MountArgs) -> Result<(), Failure> {
         messages: messages.clone(),
         bars: None,
     };
-    let null = daemon::open_null()?;
+    let null = background::open_null()?;
     let mut detached = false;
     let result = serve(args, reporting, || {
         messages.show(false);
         detached = true;
-        daemon::detach(&null)
+        background::detach(&null)
     });
     if let Err(failure) = &result
         && detached
@@ -79,8 +79,8 @@ fn serve(
     reporting: Reporting,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Failure> {
-    daemon::prepare_process();
-    let options = session::Options {
+    background::prepare_process();
+    let options = Options {
         access: match (args.allow_other, args.allow_root) {
             (true, _) => Access::Other,
             (false, true) => Access::Root,
@@ -110,7 +110,7 @@ fn serve(
         dir_mode: args.dir_mode,
     };
     let catalog = catalog_options(&args.selection, true)?;
-    Ok(session::serve(
+    Ok(daemon::serve(
         &args.source,
         &args.mountpoint,
         catalog,

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
-use crate::range::ByteRange;
+use disk::ByteRange;
 
 /// What the output is, as far as copying into it goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -9,8 +9,8 @@ use super::Failure;
 use super::print::{print, print_json};
 use super::table::{Style, Table};
 use crate::cli::StatusArgs;
-use crate::fs::ViewState;
-use crate::session::{self, Status};
+use crate::daemon::{Status, ask};
+use crate::serve::fs::ViewState;
 
 /// Headings of the table of open views.
 const COLUMNS: [&str; 7] = [
@@ -24,7 +24,7 @@ const COLUMNS: [&str; 7] = [
 ];
 
 pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
-    let status = session::ask(&args.mountpoint)?;
+    let status = ask(&args.mountpoint)?;
     if args.json {
         print_json(&status)
     } else {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use anstyle::{AnsiColor, Style as Colour};
 use comfy_table::{CellAlignment, presets};
 
-use crate::printable::printable;
+use check::printable::printable;
 
 /// How a row looks on a terminal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -2,8 +2,8 @@
 
 use super::Failure;
 use crate::cli::UmountArgs;
-use crate::session;
+use crate::mount::unmount::unmount;
 
 pub(super) fn run(args: &UmountArgs) -> Result<(), Failure> {
-    Ok(session::unmount(&args.mountpoint, args.lazy)?)
+    Ok(unmount(&args.mountpoint, args.lazy)?)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vhdfs::check::{Level, Options};
+use check::{Level, Options};
 
 use super::base::{self, base, grub_cfg};
 use super::tools::{Folder, check, ids, output};

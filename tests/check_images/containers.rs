@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use vhdfs::check::Options;
+use check::Options;
 
 use super::tools::{DATA, Folder, MIB, assert_findings, check, ids, run};
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use vhdfs::check::{self, Generation, Options, Report};
+use check::{self, Generation, Options, Report};
 
 use super::base::{self, base};
 use super::tools::{

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-use vhdfs::check::{self, Options};
-use vhdfs::disk::Disk;
+use check::{self, Options};
+use disk::Disk;
 
 use super::base::{CMDLINE, grub_cfg};
 use super::tools::{self, Folder, MIB, run, run_with_input};

@@ -5,10 +5,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use vhdfs::check;
-use vhdfs::format::Format;
-use vhdfs::gpt::{RelocateError, relocate};
-use vhdfs::layout::Patch;
+use disk::Patch;
+use disk::gpt::{RelocateError, relocate};
+use vhd::format::Format;
 
 use super::tools::{
     self, DATA, FileDisk, Folder, Loop, MIB, assert_findings, output, run, run_with_input, text_of,

@@ -1,6 +1,6 @@
 //! A Debian that was prepared right, and the same broken in each way that the guide names.
 
-use vhdfs::check::{Generation, Options};
+use check::{Generation, Options};
 
 use super::base::{CMDLINE, base, grub_cfg};
 use super::broken::{Broken, RIGHT};

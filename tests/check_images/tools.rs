@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
 
-use vhdfs::check::{self, Options, Report};
-use vhdfs::disk::Disk;
+use check::{self, Options, Report};
+use disk::Disk;
 
 pub(crate) const MIB: u64 = 1 << 20;
 

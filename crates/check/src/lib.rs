@@ -1,0 +1,113 @@
+//! Whether Azure would take and boot an image: the library behind `vhdfs check`.
+//!
+//! Source of the rules: Microsoft's guide "Prepare Linux for imaging in Azure" (formerly
+//! "Information for community supported and non-endorsed distributions"); each rule names the
+//! heading it comes from, and `docs/CHECK.md` lists them all. Nothing is mounted or changed,
+//! and what is read is bounded whatever the image says. What cannot be told is reported as
+//! unknown, never left out.
+
+#![forbid(unsafe_code)]
+
+mod boot;
+mod container;
+mod content;
+mod context;
+mod esp;
+mod initrd;
+mod metered;
+mod partitions;
+pub mod printable;
+mod report;
+mod rules;
+mod size;
+mod system;
+mod unread;
+
+use std::io;
+use std::rc::Rc;
+
+use thiserror::Error;
+
+pub use container::remarks;
+pub use context::Progress;
+pub use report::{Finding, Generation, Level, Report, Verdict};
+
+use container::Container;
+use context::Context;
+use disk::Disk;
+use metered::Metered;
+use partitions::Layout;
+
+/// What to judge an image for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Options {
+    /// Generation of the virtual machine; without one, the generation that the image looks like.
+    pub generation: Option<Generation>,
+    /// Whether it will be a data disk, so that what matters only for booting is left out.
+    pub data_disk: bool,
+}
+
+/// Why an image could not be judged at all.
+#[derive(Debug, Error)]
+pub enum CheckError {
+    /// Reading the image failed.
+    #[error("the image could not be read: {0}")]
+    Io(#[from] io::Error),
+    /// There is nothing to judge.
+    #[error("the image is empty")]
+    Empty,
+}
+
+/// Judges an image: a raw one as it would be presented, padded to whole MiB, or a VHD.
+///
+/// `name` stands in the report, and a name that ends in `.vhd` makes a missing footer a finding.
+/// `progress` is called whenever a step begins and, in a long step, as it goes on.
+///
+/// # Errors
+///
+/// [`CheckError`] where the image itself cannot be read. What is wrong inside of it are findings.
+pub fn check(
+    name: &str,
+    image: Rc<dyn Disk>,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, CheckError> {
+    if image.size() == 0 {
+        return Err(CheckError::Empty);
+    }
+    let container = Container::of(name, &*image)?;
+    let disk = Rc::new(Metered::new(
+        image,
+        container.body_size,
+        container.virtual_size,
+    ));
+    let mut context = Context::new(Rc::clone(&disk), options, progress);
+    container.judge(&mut context);
+    let mut generation = options.generation.unwrap_or(Generation::One);
+    if container.is_disk() {
+        generation = judge_disk(&container, &mut context)?;
+    }
+    let findings = context.into_findings();
+    match disk.take_failure() {
+        Some(error) => Err(error.into()),
+        None => Ok(Report::new(name, generation, findings)),
+    }
+}
+
+/// Judges the disk in an image of a format that can be looked into.
+fn judge_disk(container: &Container, context: &mut Context<'_>) -> Result<Generation, CheckError> {
+    context.step("partition table");
+    let layout = Layout::read(context)?;
+    let looks_like = layout.generation();
+    let generation = context.options.generation.unwrap_or(looks_like);
+    size::judge(container, &layout, generation, context);
+    layout.judge(context);
+    if !context.options.data_disk {
+        boot::judge(&layout, generation, context)?;
+        system::judge(&layout, context);
+    }
+    Ok(generation)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What every reader of a disk's bytes relies on: a known size and exact reads.
+
+use std::io;
+
+use crate::ByteRange;
+
+/// Random access to the bytes of one disk.
+///
+/// Implemented by source files, by views over them and, in tests, by plain bytes.
+pub trait Disk {
+    /// Size of the disk in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` with the bytes that begin at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// The source's own error, or [`io::ErrorKind::UnexpectedEof`] where the range
+    /// `offset .. offset + buffer.len()` is not wholly inside the disk. A short
+    /// read is never success.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The first run of data at or behind `offset`, beginning no earlier than `offset`; nothing
+    /// where only a hole follows. Every byte outside of the runs is zero.
+    ///
+    /// # Errors
+    ///
+    /// The source's own error.
+    fn next_data(&self, offset: u64) -> io::Result<Option<ByteRange>> {
+        let rest = ByteRange::new(offset, self.size());
+        Ok((!rest.is_empty()).then_some(rest))
+    }
+}
+
+impl Disk for [u8] {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let end = start
+            .checked_add(buffer.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Disk for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.as_slice().size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.as_slice().read_exact_at(buffer, offset)
+    }
+}

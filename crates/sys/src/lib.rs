@@ -1,0 +1,220 @@
+//! System calls that no safe wrapper exists for. The only crate of the workspace with `unsafe` code.
+
+pub mod memory;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use rustix::fs::MemfdFlags;
+
+/// `FS_IOC_FIEMAP` (`linux/fs.h`): `_IOWR('f', 11, struct fiemap)`.
+const FS_IOC_FIEMAP: libc::Ioctl = 0xc020_660b_u32 as libc::Ioctl;
+/// `FUSE_DEV_IOC_BACKING_OPEN` (`linux/fuse.h`): `_IOW(229, 1, struct fuse_backing_map)`.
+const FUSE_DEV_IOC_BACKING_OPEN: libc::Ioctl = 0x4010_e501_u32 as libc::Ioctl;
+/// `FUSE_DEV_IOC_BACKING_CLOSE` (`linux/fuse.h`): `_IOW(229, 2, uint32_t)`.
+const FUSE_DEV_IOC_BACKING_CLOSE: libc::Ioctl = 0x4004_e502_u32 as libc::Ioctl;
+/// `cachestat` has the same number on all architectures that got their numbers together (Linux 6.5).
+const SYS_CACHESTAT: libc::c_long = 451;
+
+/// `F_SETSIG` (`asm-generic/fcntl.h`), the same on all architectures but MIPS and PA-RISC, which
+/// vhdfs does not support.
+const F_SETSIG: libc::c_int = 10;
+
+/// `struct fiemap` (`linux/fiemap.h`) without room for extents.
+#[repr(C)]
+#[derive(Default)]
+struct Fiemap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped_extents: u32,
+    extent_count: u32,
+    reserved: u32,
+}
+
+/// `struct fuse_backing_map` (`linux/fuse.h`).
+#[repr(C)]
+struct FuseBackingMap {
+    fd: i32,
+    flags: u32,
+    padding: u64,
+}
+
+/// `struct cachestat_range` (`linux/mman.h`); a length of 0 means to the end.
+#[repr(C)]
+#[derive(Default)]
+struct CachestatRange {
+    offset: u64,
+    length: u64,
+}
+
+/// `struct cachestat` (`linux/mman.h`), in pages.
+#[repr(C)]
+#[derive(Default)]
+struct Cachestat {
+    cache: u64,
+    dirty: u64,
+    writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+const _: () = assert!(size_of::<Fiemap>() == 32);
+const _: () = assert!(size_of::<FuseBackingMap>() == 16);
+const _: () = assert!(size_of::<CachestatRange>() == 16);
+const _: () = assert!(size_of::<Cachestat>() == 40);
+
+fn checked(result: i64) -> io::Result<i64> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Number of extents that the file system keeps the file in.
+///
+/// # Errors
+///
+/// Where the file system does not tell (`EOPNOTSUPP`).
+pub fn extent_count(file: impl AsFd) -> io::Result<u32> {
+    let mut map = Fiemap {
+        length: u64::MAX,
+        ..Fiemap::default()
+    };
+    // SAFETY: the descriptor is open for the whole call, and with an extent count of 0 the kernel
+    // reads and writes nothing but the fixed-size structure.
+    checked(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_FIEMAP, &raw mut map) }.into())?;
+    Ok(map.mapped_extents)
+}
+
+/// Number of bytes of the file that are in memory only and not yet on disk.
+///
+/// # Errors
+///
+/// Where the kernel is older than 6.5, or does not tell this user.
+pub fn unwritten_bytes(file: impl AsFd) -> io::Result<u64> {
+    let range = CachestatRange::default();
+    let mut stat = Cachestat::default();
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: both structures have the layout that the kernel expects and live through the call.
+    checked(unsafe { libc::syscall(SYS_CACHESTAT, fd, &raw const range, &raw mut stat, 0) })?;
+    let pages = stat.dirty.saturating_add(stat.writeback);
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
+/// Whether somebody has the file open for writing. Takes a read lease for a moment, which the
+/// kernel grants only where nobody has (fcntl(2), "Leases").
+///
+/// # Errors
+///
+/// Where leases are not permitted (to other users than the owner, without `CAP_LEASE`) or not
+/// supported.
+pub fn has_writers(file: impl AsFd) -> io::Result<bool> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: these commands take plain integers, and the descriptor is open. A writer who comes
+    // in between is told by SIGURG, which is ignored by default; SIGIO would end the process.
+    let leased = unsafe {
+        libc::fcntl(fd, F_SETSIG, libc::SIGURG);
+        checked(libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK).into())
+    };
+    match leased {
+        Ok(_) => {
+            // SAFETY: as above.
+            unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+            Ok(false)
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The descriptor of a FUSE device that another part of this process owns.
+#[derive(Debug)]
+pub struct FuseDevice(RawFd);
+
+impl FuseDevice {
+    /// Notes the descriptor.
+    pub fn of(device: impl AsFd) -> Self {
+        Self(device.as_fd().as_raw_fd())
+    }
+
+    /// Lets go of the device, so that the kernel ends the connection with this process.
+    ///
+    /// Otherwise the kernel does so only once all threads have ended, and one that waits for a
+    /// source that hangs may not end for ever, nor those who wait for its reads. To be called right
+    /// before the process ends, while the owner still has the device.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing can be put in the device's place.
+    pub fn abandon(&self) -> io::Result<()> {
+        let nothing = rustix::fs::memfd_create("vhdfs-ended", MemfdFlags::CLOEXEC)?;
+        // SAFETY: the number stays open and with its owner, as that of an empty file, whose reads
+        // and writes are as good as those of a device that is gone.
+        checked(unsafe { libc::dup3(nothing.as_raw_fd(), self.0, libc::O_CLOEXEC) }.into())?;
+        Ok(())
+    }
+}
+
+/// Keeps the programs that this process starts from inheriting any descriptor but standard input,
+/// output and error.
+///
+/// # Errors
+///
+/// Where the kernel is older than 5.11.
+pub fn close_on_exec() -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: takes plain integers, and with this flag closes nothing in this process.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) };
+    checked(result).map(drop)
+}
+
+/// Finds out whether the kernel lets this process register `file` as the backing of a FUSE file,
+/// by doing so and taking it back.
+///
+/// # Errors
+///
+/// The kernel's reason, such as `EPERM` without `CAP_SYS_ADMIN`.
+pub fn probe_passthrough(fuse: impl AsFd, file: impl AsFd) -> io::Result<()> {
+    let map = FuseBackingMap {
+        fd: file.as_fd().as_raw_fd(),
+        flags: 0,
+        padding: 0,
+    };
+    let fuse = fuse.as_fd().as_raw_fd();
+    // SAFETY: both descriptors are open, and the structure has the layout that the kernel expects.
+    let id =
+        checked(unsafe { libc::ioctl(fuse, FUSE_DEV_IOC_BACKING_OPEN, &raw const map) }.into())?;
+    let id = id as u32;
+    // SAFETY: the identifier is the one that the kernel just gave out, and nobody else has it.
+    checked(unsafe { libc::ioctl(fuse, FUSE_DEV_IOC_BACKING_CLOSE, &raw const id) }.into())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn writers_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.raw");
+        let mut writer = File::create(&path).unwrap();
+        writer.write_all(&[1; 10_000]).unwrap();
+        let reader = File::open(&path).unwrap();
+        assert!(has_writers(&reader).unwrap());
+        drop(writer);
+        assert!(!has_writers(&reader).unwrap());
+        assert!(!has_writers(&reader).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_is_no_fuse_device_cannot_have_backings() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(probe_passthrough(&file, &file).is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! Any disk as the fixed VHD that Azure takes.
+//!
+//! Source of the format: Microsoft's "Virtual Hard Disk Image Format Specification", version 1.0.
+//!
+//! ```
+//! use vhd::{Footer, Identity, Layout, View, virtual_size};
+//!
+//! let disk = vec![1; 1000];
+//! let size = virtual_size(1000).expect("a size that can be expressed");
+//! let identity = Identity { base_name: b"disk.raw", source_size: 1000, mtime_seconds: 1_700_000_000 };
+//! let layout = Layout::fixed_vhd(1000, Footer::fixed(identity, size).encode(), Vec::new())?;
+//! let view = View::new(layout, disk);
+//! assert_eq!(view.layout().view_size(), 1_048_576 + 512);
+//! # Ok::<(), vhd::LayoutError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod footer;
+pub mod format;
+pub mod geometry;
+pub mod layout;
+pub mod view;
+
+pub use footer::{Footer, Identity};
+pub use layout::{Layout, LayoutError, virtual_size};
+pub use view::View;

@@ -1,0 +1,120 @@
+//! What happens while a mount is served, up to its end.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use super::confinement::Mount;
+use crate::mount::error::MountError;
+use crate::mount::unmount::UnmountError;
+
+/// How long the mount may take to end after it was unmounted in order.
+const ORDERLY_END: Duration = Duration::from_secs(10);
+
+/// How long files that are still open are served after a signal has detached the mount.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What can happen while a mount is served.
+pub(super) enum Event {
+    /// SIGINT or SIGTERM: it shall end.
+    End,
+    /// SIGUSR1: its state is wanted in the log.
+    Tell,
+    /// It was unmounted, or its connection to the kernel failed.
+    Ended(io::Result<()>),
+}
+
+/// Keeps signals from ending the process, until somebody watches them.
+pub(super) fn catch_signals() -> io::Result<Signals> {
+    Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
+}
+
+/// Turns signals into events. SIGHUP is caught and does nothing.
+pub(super) fn watch_signals(mut signals: Signals, events: Sender<Event>) -> io::Result<()> {
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in &mut signals {
+                // Nobody listens any more where the process is about to end.
+                let _ = match signal {
+                    SIGINT | SIGTERM => events.send(Event::End),
+                    SIGUSR1 => events.send(Event::Tell),
+                    _ => Ok(()),
+                };
+            }
+        })?;
+    Ok(())
+}
+
+/// Waits until the mount is to end, or has. Calls `tell` each time its state is wanted, and
+/// `stopping` once where it is to end.
+pub(super) fn wait_for_the_end(
+    mount: &Mount,
+    happened: &Receiver<Event>,
+    tell: impl Fn(),
+    stopping: impl FnOnce(),
+) -> Result<(), MountError> {
+    for event in happened {
+        match event {
+            Event::Tell => tell(),
+            Event::End => {
+                stopping();
+                end_by_signal(mount, happened);
+                return Ok(());
+            }
+            Event::Ended(result) => {
+                stopping();
+                if result.is_err() {
+                    // Nobody answers any more: better no mount than one that hangs.
+                    let _ = mount.unmount(true);
+                }
+                info!("{}: is unmounted", mount.mountpoint.display());
+                return result.map_err(MountError::Serve);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Unmounts; where files are open, detaches the mount and serves them a little longer. A second
+/// signal ends that at once.
+fn end_by_signal(mount: &Mount, happened: &Receiver<Event>) {
+    let mountpoint = &mount.mountpoint;
+    let mut patience = ORDERLY_END;
+    match mount.unmount(false) {
+        Ok(()) => info!("{}: is unmounted", mountpoint.display()),
+        Err(UnmountError::Busy(_)) => {
+            warn!(
+                "{}: files are open; they can be read for {} s more",
+                mountpoint.display(),
+                GRACE.as_secs()
+            );
+            patience = GRACE;
+            if let Err(error) = mount.unmount(true) {
+                warn!("{error}");
+            }
+        }
+        Err(error) => {
+            warn!("{error}");
+            patience = GRACE;
+        }
+    }
+    let latest = Instant::now() + patience;
+    loop {
+        let left = latest.saturating_duration_since(Instant::now());
+        match happened.recv_timeout(left) {
+            Ok(Event::Tell) => {}
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                warn!("{}: gone, with files still open", mountpoint.display());
+                mount.abandon();
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The entries of one folder: all of them at one moment, or one of them asked for by name.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::{Catalog, Directory, Found, Skip};
+use crate::folder::beneath;
+use crate::folder::metadata::Metadata;
+use crate::folder::names::{self, Claim, Siblings};
+
+/// The names that a folder held at one moment, in the order of their bytes.
+///
+/// What an entry is and how it is called is found out when it is asked for, one by one.
+#[derive(Debug)]
+pub struct Listing {
+    directory: Arc<Directory>,
+    handle: OwnedFd,
+    names: Vec<OsString>,
+}
+
+impl Listing {
+    pub(super) fn read(
+        directory: Arc<Directory>,
+        handle: OwnedFd,
+        only: Option<&OsStr>,
+    ) -> io::Result<Self> {
+        let mut names = match only {
+            Some(name) => vec![name.to_owned()],
+            None => beneath::entry_names(&handle)?,
+        };
+        names.sort_unstable();
+        Ok(Self {
+            directory,
+            handle,
+            names,
+        })
+    }
+
+    /// Number of entries, whether they appear or not.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether the folder held nothing.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The folder.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Name of the entry at `index` in the source folder.
+    pub fn name(&self, index: usize) -> Option<&OsStr> {
+        self.names.get(index).map(OsString::as_os_str)
+    }
+
+    /// What the entry at `index` is now, and under which name it appears.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not appear. An `index` at or behind [`Listing::len`] counts as vanished.
+    pub fn entry(&self, catalog: &Catalog, index: usize) -> Result<(OsString, Found), Skip> {
+        let name = self.names.get(index).ok_or(io::Error::from(Errno::NOENT))?;
+        let found = catalog.examine(&self.directory, self.handle.as_fd(), name)?;
+        let siblings = ListedSiblings {
+            listing: self,
+            catalog,
+        };
+        let view = names::view_name(name, found.claim(), &siblings)?;
+        Ok((view, found))
+    }
+
+    /// A better reason why the entry at `index` does not appear: where nothing selects it, its
+    /// content may tell that selecting it would not help.
+    pub fn explain(&self, index: usize, skip: Skip) -> Skip {
+        if !matches!(skip, Skip::Unselected | Skip::NotVhd) {
+            return skip;
+        }
+        let format = self.name(index).and_then(|name| {
+            let file = beneath::open_entry(self.handle.as_fd(), name).ok()?;
+            super::sniff(file.as_fd(), Metadata::of(file.as_fd()).ok()?.version.size).ok()
+        });
+        match format {
+            Some(format) if !format.is_presentable() => Skip::Format(format),
+            _ => skip,
+        }
+    }
+
+    fn contains(&self, name: &OsStr) -> bool {
+        let found = self
+            .names
+            .binary_search_by(|other| other.as_os_str().cmp(name));
+        found.is_ok()
+    }
+}
+
+struct ListedSiblings<'a> {
+    listing: &'a Listing,
+    catalog: &'a Catalog,
+}
+
+impl Siblings for ListedSiblings<'_> {
+    fn claim(&self, name: &OsStr) -> Option<Claim> {
+        let listing = self.listing;
+        if !listing.contains(name) {
+            return None;
+        }
+        let found = self
+            .catalog
+            .examine(&listing.directory, listing.handle.as_fd(), name);
+        claim_of(name, &found)
+    }
+
+    fn with_stem(&self, stem: &OsStr) -> Vec<OsString> {
+        // All names that begin with the stem and a dot stand together.
+        let mut prefix = stem.to_owned();
+        prefix.push(".");
+        let names = &self.listing.names;
+        let first = names.partition_point(|name| *name < prefix);
+        names[first..]
+            .iter()
+            .take_while(|name| name.as_bytes().starts_with(prefix.as_bytes()))
+            .filter(|name| names::stem(name) == stem)
+            .cloned()
+            .collect()
+    }
+}
+
+/// A folder of which single entries are asked for, without reading it.
+pub(super) struct LiveSiblings<'a> {
+    catalog: &'a Catalog,
+    directory: &'a Arc<Directory>,
+    handle: OwnedFd,
+    examined: RefCell<HashMap<OsString, Result<Found, Skip>>>,
+}
+
+impl<'a> LiveSiblings<'a> {
+    pub(super) fn new(
+        catalog: &'a Catalog,
+        directory: &'a Arc<Directory>,
+        handle: OwnedFd,
+    ) -> Self {
+        Self {
+            catalog,
+            directory,
+            handle,
+            examined: RefCell::default(),
+        }
+    }
+
+    /// What appears under `view`; `NotFound` as a skip where nothing does.
+    pub(super) fn find(self, view: &OsStr) -> Result<Found, Skip> {
+        let gone = || Err(io::Error::from(Errno::NOENT).into());
+        let Some((name, _)) = names::source_of(view, &self) else {
+            return gone();
+        };
+        self.examined
+            .into_inner()
+            .remove(&name)
+            .unwrap_or_else(gone)
+    }
+}
+
+impl Siblings for LiveSiblings<'_> {
+    fn claim(&self, name: &OsStr) -> Option<Claim> {
+        if let Some(found) = self.examined.borrow().get(name) {
+            return claim_of(name, found);
+        }
+        let found = self
+            .catalog
+            .examine(self.directory, self.handle.as_fd(), name);
+        let claim = claim_of(name, &found);
+        self.examined.borrow_mut().insert(name.to_owned(), found);
+        claim
+    }
+
+    fn with_stem(&self, stem: &OsStr) -> Vec<OsString> {
+        names::spellings(stem)
+            .filter(|name| beneath::entry_metadata(self.handle.as_fd(), name).is_ok())
+            .collect()
+    }
+}
+
+/// An entry that cannot be read keeps its claim, so that its failure renames no other.
+fn claim_of(name: &OsStr, found: &Result<Found, Skip>) -> Option<Claim> {
+    match found {
+        Ok(found) => Some(found.claim()),
+        Err(skip @ Skip::Unreadable(_)) if !skip.is_gone() => {
+            Some(if crate::folder::select::has_vhd_extension(name) {
+                Claim::Own
+            } else {
+                Claim::Derived
+            })
+        }
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,9 @@
+//! The source folder: which entries appear, under which names, in which version, and opening them beneath it.
+
+pub mod acl;
+pub mod beneath;
+pub mod catalog;
+pub mod metadata;
+pub mod names;
+pub mod select;
+pub mod source;

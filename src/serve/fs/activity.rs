@@ -1,0 +1,359 @@
+//! What is open, who reads it and how far that is: counted by each read without a lock.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+use std::{fmt, fs};
+
+use indicatif::HumanBytes;
+use log::{debug, info, warn};
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::serve::image::Engine;
+
+/// Seconds from which on it is worth a line that a view was open that the kernel served, and of
+/// which nothing else is known.
+const LONG: f64 = 1.0;
+
+/// Everything that happens in a mount.
+#[derive(Debug)]
+pub struct Activity {
+    began: Instant,
+    open: Mutex<OpenViews>,
+    closed: Mutex<Totals>,
+    out_of_files: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct OpenViews {
+    next: u64,
+    by_number: BTreeMap<u64, Arc<Counters>>,
+}
+
+/// What one open of a view has read.
+#[derive(Debug)]
+struct Counters {
+    source: PathBuf,
+    size: u64,
+    engine: Engine,
+    passed_through: AtomicBool,
+    reader: Reader,
+    began: Instant,
+    reads: AtomicU64,
+    bytes: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// One open of a view. Counts from anywhere; dropping it closes it.
+#[derive(Debug)]
+pub struct OpenView {
+    activity: Arc<Activity>,
+    number: u64,
+    counters: Arc<Counters>,
+}
+
+/// The process that opened a view.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Reader {
+    /// Its number in the daemon's namespace; 0 where it is in none that the daemon sees.
+    pub pid: u32,
+    /// What `ps` calls it; empty where that cannot be found out.
+    pub name: String,
+}
+
+/// One open view at a moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ViewState {
+    /// Tells opens of a mount apart; never used twice.
+    pub number: u64,
+    /// Path of the source below the source folder.
+    pub source: String,
+    /// Size of the view in bytes.
+    pub view_size: u64,
+    /// What serves it: `direct`, `snapshot` or `passthrough`. The kernel serves the last without
+    /// asking, so that nothing is counted.
+    pub engine: String,
+    /// Who opened it.
+    pub reader: Reader,
+    /// Whole seconds since it was opened.
+    pub seconds_open: u64,
+    /// Reads that were answered with bytes.
+    pub reads: u64,
+    /// Bytes delivered; more than the size where they were read again.
+    pub bytes: u64,
+    /// Reads that failed.
+    pub errors: u64,
+}
+
+/// Sums since the mount began, closed views included.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Totals {
+    /// Views that were opened.
+    pub opens: u64,
+    /// Opens that were refused.
+    pub refused_opens: u64,
+    /// Reads that were answered with bytes.
+    pub reads: u64,
+    /// Bytes delivered.
+    pub bytes: u64,
+    /// Reads that failed.
+    pub errors: u64,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            open: Mutex::default(),
+            closed: Mutex::default(),
+            out_of_files: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Activity {
+    /// A view of `size` bytes was opened by the thread `thread` and is served by `engine`.
+    pub fn opened(
+        self: &Arc<Self>,
+        source: &Path,
+        size: u64,
+        engine: Engine,
+        thread: u32,
+    ) -> OpenView {
+        let counters = Arc::new(Counters {
+            source: source.to_owned(),
+            size,
+            engine,
+            passed_through: AtomicBool::new(false),
+            reader: Reader::of(thread),
+            began: Instant::now(),
+            reads: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        });
+        debug!(
+            "{}: opened by {}: {}",
+            source.display(),
+            counters.reader,
+            counters.engine()
+        );
+        let mut open = lock(&self.open);
+        let number = open.next;
+        open.next += 1;
+        open.by_number.insert(number, counters.clone());
+        OpenView {
+            activity: self.clone(),
+            number,
+            counters,
+        }
+    }
+
+    /// A view could not be opened.
+    pub fn refused(&self, error: &Error) {
+        lock(&self.closed).refused_opens += 1;
+        if matches!(error, Error::TooManyOpen) && !self.out_of_files.swap(true, Ordering::Relaxed) {
+            warn!("{error}");
+        }
+    }
+
+    /// The open views, in the order in which they were opened.
+    pub fn views(&self) -> Vec<ViewState> {
+        let open = lock(&self.open);
+        let views = open.by_number.iter();
+        views
+            .map(|(number, counters)| counters.state(*number))
+            .collect()
+    }
+
+    /// Sums since the mount began.
+    pub fn totals(&self) -> Totals {
+        let open = lock(&self.open);
+        let mut totals = *lock(&self.closed);
+        totals.opens = open.next;
+        for counters in open.by_number.values() {
+            counters.add_to(&mut totals);
+        }
+        totals
+    }
+
+    /// Whole seconds since the mount began.
+    pub fn uptime(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
+}
+
+impl OpenView {
+    /// A read was answered with this many bytes.
+    pub fn delivered(&self, bytes: usize) {
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        self.counters
+            .bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// From now on the kernel serves this open without asking.
+    pub fn passed_through(&self) {
+        self.counters.passed_through.store(true, Ordering::Relaxed);
+    }
+
+    /// A read failed.
+    pub fn failed(&self) {
+        self.counters.errors.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OpenView {
+    fn drop(&mut self) {
+        let mut open = lock(&self.activity.open);
+        open.by_number.remove(&self.number);
+        self.counters.add_to(&mut lock(&self.activity.closed));
+        drop(open);
+        self.counters.tell_the_end();
+    }
+}
+
+impl Counters {
+    fn engine(&self) -> &'static str {
+        match self.engine {
+            _ if self.passed_through.load(Ordering::Relaxed) => "passthrough",
+            Engine::Direct => "direct",
+            Engine::Snapshot => "snapshot",
+        }
+    }
+
+    fn state(&self, number: u64) -> ViewState {
+        ViewState {
+            number,
+            source: self.source.to_string_lossy().into_owned(),
+            view_size: self.size,
+            engine: self.engine().to_owned(),
+            reader: self.reader.clone(),
+            seconds_open: self.began.elapsed().as_secs(),
+            reads: self.reads.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+        }
+    }
+
+    fn add_to(&self, totals: &mut Totals) {
+        totals.reads += self.reads.load(Ordering::Relaxed);
+        totals.bytes += self.bytes.load(Ordering::Relaxed);
+        totals.errors += self.errors.load(Ordering::Relaxed);
+    }
+
+    /// One line for what was read; who only opened a view, or peeked, is not worth one.
+    fn tell_the_end(&self) {
+        let (bytes, errors) = (
+            self.bytes.load(Ordering::Relaxed),
+            self.errors.load(Ordering::Relaxed),
+        );
+        let seconds = self.began.elapsed().as_secs_f64();
+        if self.passed_through.load(Ordering::Relaxed) && seconds >= LONG {
+            info!(
+                "{}: closed by {} after {seconds:.1} s, served by the kernel",
+                self.source.display(),
+                self.reader
+            );
+        }
+        if bytes == 0 && errors == 0 {
+            return;
+        }
+        let rate = (bytes as f64 / seconds.max(0.001)) as u64;
+        let failed = match errors {
+            0 => String::new(),
+            errors => format!("; failed reads: {errors}"),
+        };
+        info!(
+            "{}: closed by {} after {} of {} in {seconds:.1} s ({}/s){failed}",
+            self.source.display(),
+            self.reader,
+            HumanBytes(bytes),
+            HumanBytes(self.size),
+            HumanBytes(rate),
+        );
+    }
+}
+
+impl Reader {
+    /// The process that `thread` belongs to: the kernel names the thread that asked.
+    fn of(thread: u32) -> Self {
+        let about = |id: u32, file| fs::read_to_string(format!("/proc/{id}/{file}"));
+        let status = about(thread, "status").unwrap_or_default();
+        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        let pid = process
+            .and_then(|process| process.trim().parse().ok())
+            .unwrap_or(thread);
+        let name = about(pid, "comm").unwrap_or_default();
+        Self {
+            pid,
+            name: name.trim_end().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name.as_str(), self.pid) {
+            ("", 0) => write!(f, "another namespace"),
+            ("", pid) => write!(f, "process {pid}"),
+            (name, pid) => write!(f, "{name} ({pid})"),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_summed_open_and_closed() {
+        let activity = Arc::new(Activity::default());
+        let me = std::process::id();
+        let one = activity.opened(Path::new("a.raw"), 100, Engine::Direct, me);
+        let two = activity.opened(Path::new("b.raw"), 200, Engine::Snapshot, 0);
+        one.delivered(60);
+        one.delivered(40);
+        one.failed();
+        two.delivered(7);
+        activity.refused(&Error::Stale);
+        let views = activity.views();
+        assert_eq!((views[0].source.as_str(), views[0].bytes), ("a.raw", 100));
+        assert_eq!((views[0].reader.pid, views[0].errors), (me, 1));
+        assert!(!views[0].reader.name.is_empty());
+        assert_eq!((views[1].number, views[1].engine.as_str()), (1, "snapshot"));
+        two.passed_through();
+        assert_eq!(activity.views()[1].engine, "passthrough");
+        let while_open = activity.totals();
+        drop(one);
+        assert_eq!(activity.views().len(), 1);
+        assert_eq!(activity.totals(), while_open);
+        let sums = Totals {
+            opens: 2,
+            refused_opens: 1,
+            reads: 3,
+            bytes: 107,
+            errors: 1,
+        };
+        assert_eq!(while_open, sums);
+    }
+
+    #[test]
+    fn readers_are_named_as_far_as_they_are_known() {
+        let reader = |pid, name: &str| Reader {
+            pid,
+            name: name.into(),
+        };
+        assert_eq!(reader(7, "azcopy").to_string(), "azcopy (7)");
+        assert_eq!(reader(7, "").to_string(), "process 7");
+        assert_eq!(reader(0, "").to_string(), "another namespace");
+    }
+}

@@ -1,0 +1,208 @@
+//! Inode numbers: each stands for one version of one entry.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::Error;
+use crate::folder::catalog::{Directory, Found, Image};
+use crate::folder::metadata::Version;
+
+/// Inode number of the folder at the top (`FUSE_ROOT_ID`).
+pub const ROOT: u64 = 1;
+
+/// What an inode number stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    /// A folder.
+    Directory(Arc<Directory>),
+    /// An image in one version.
+    Image(Arc<Image>),
+}
+
+/// The inodes that the kernel knows, with the number of times it was told of each.
+#[derive(Debug)]
+pub(super) struct Inodes {
+    known: Mutex<HashMap<u64, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    node: Node,
+    lookups: u64,
+}
+
+/// What makes two entries the same inode.
+#[derive(Eq, Hash, PartialEq)]
+enum Key<'a> {
+    Directory(&'a std::path::Path, (u64, u64)),
+    // The name is part of the footer, so hard links of one file are different disks.
+    Image(&'a std::path::Path, &'a std::ffi::OsStr, Version),
+}
+
+impl Inodes {
+    /// Knows nothing but the folder at the top.
+    pub(super) fn new(root: Arc<Directory>) -> Self {
+        let root = Known {
+            node: Node::Directory(root),
+            lookups: 1,
+        };
+        Self {
+            known: Mutex::new(HashMap::from([(ROOT, root)])),
+        }
+    }
+
+    /// What the inode number stands for; nothing where the kernel was never told of it.
+    pub(super) fn get(&self, inode: u64) -> Option<Node> {
+        self.lock().get(&inode).map(|known| known.node.clone())
+    }
+
+    /// The inode number of an entry, which the kernel is told of once more. [`Inodes::forget`]
+    /// takes that back. The only error is [`Error::OutOfMemory`].
+    pub(super) fn remember(&self, found: &Found) -> Result<u64, Error> {
+        let key = Key::of_found(found);
+        let mut known = self.lock();
+        known.try_reserve(1)?;
+        let mut inode = key.number();
+        loop {
+            match known.entry(inode) {
+                Entry::Vacant(place) => {
+                    place.insert(Known {
+                        node: Node::of(found),
+                        lookups: 1,
+                    });
+                    return Ok(inode);
+                }
+                Entry::Occupied(mut place) if Key::of_node(&place.get().node) == key => {
+                    // Blocks may be allocated late, without any other trace.
+                    place.get_mut().node = Node::of(found);
+                    place.get_mut().lookups += 1;
+                    return Ok(inode);
+                }
+                // Two entries with one hash: the next free number is as good.
+                Entry::Occupied(_) => inode = next(inode),
+            }
+        }
+    }
+
+    /// The kernel dropped `count` of what it was told about the inode.
+    pub(super) fn forget(&self, inode: u64, count: u64) {
+        if inode == ROOT {
+            return;
+        }
+        if let Entry::Occupied(mut place) = self.lock().entry(inode) {
+            let lookups = place.get().lookups.saturating_sub(count);
+            place.get_mut().lookups = lookups;
+            if lookups == 0 {
+                place.remove();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
+        self.known
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The inode number that a folder listing shows for an entry, without the kernel being told of it.
+pub(super) fn number_of(found: &Found) -> u64 {
+    Key::of_found(found).number()
+}
+
+/// The inode number that a folder listing shows for `..`, or for a folder at the top.
+pub(super) fn number_of_directory(directory: &Directory) -> u64 {
+    match directory.parent() {
+        Some(_) => Key::of_directory(directory).number(),
+        None => ROOT,
+    }
+}
+
+impl Node {
+    fn of(found: &Found) -> Self {
+        match found {
+            Found::Directory(directory, _) => Self::Directory(directory.clone()),
+            Found::Image(image) => Self::Image(Arc::new(image.clone())),
+        }
+    }
+}
+
+impl<'a> Key<'a> {
+    fn of_found(found: &'a Found) -> Self {
+        match found {
+            Found::Directory(directory, _) => Self::of_directory(directory),
+            Found::Image(image) => Self::of_image(image),
+        }
+    }
+
+    fn of_node(node: &'a Node) -> Self {
+        match node {
+            Node::Directory(directory) => Self::of_directory(directory),
+            Node::Image(image) => Self::of_image(image),
+        }
+    }
+
+    fn of_directory(directory: &'a Directory) -> Self {
+        Self::Directory(directory.shown_path(), directory.identity())
+    }
+
+    fn of_image(image: &'a Image) -> Self {
+        Self::Image(
+            image.directory().shown_path(),
+            image.name(),
+            image.metadata().version,
+        )
+    }
+
+    /// The same for the same entry, also after a remount: tools that compare inode numbers then
+    /// see nothing new.
+    fn number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        next(hasher.finish())
+    }
+}
+
+/// The next number that is neither 0, which means no inode, nor the root's.
+fn next(number: u64) -> u64 {
+    number.wrapping_add(1).max(ROOT + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::folder::catalog::{Catalog, Options};
+
+    fn found(catalog: &Catalog) -> Found {
+        let listing = catalog.list(&catalog.root().unwrap()).unwrap();
+        listing.entry(catalog, 0).unwrap().1
+    }
+
+    fn write(folder: &Path, text: &str) {
+        std::fs::write(folder.join("a.raw"), text).unwrap();
+    }
+
+    #[test]
+    fn what_the_kernel_has_forgotten_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "disk");
+        let catalog = Catalog::open(folder.path(), Options::default()).unwrap();
+        let inodes = Inodes::new(catalog.root().unwrap());
+        let old = inodes.remember(&found(&catalog)).unwrap();
+        assert_eq!(inodes.remember(&found(&catalog)).unwrap(), old);
+        write(folder.path(), "another disk");
+        let new = inodes.remember(&found(&catalog)).unwrap();
+        assert_ne!(new, old);
+        inodes.forget(old, 1);
+        assert!(inodes.get(old).is_some(), "it was told of this one twice");
+        inodes.forget(old, 1);
+        inodes.forget(new, 1);
+        inodes.forget(ROOT, 1);
+        assert!(inodes.get(old).is_none() && inodes.get(new).is_none());
+        assert_eq!(inodes.lock().len(), 1, "the root is never dropped");
+    }
+}

@@ -1,0 +1,164 @@
+//! Open views: all opens of an inode share one.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use log::info;
+use lru::LruCache;
+use sharded_slab::Slab;
+
+use super::Error;
+use super::activity::{Activity, OpenView};
+use crate::folder::catalog::{Catalog, Image};
+use crate::serve::image::{OpenImage, Opening};
+use check;
+
+/// Number of inodes of which it is remembered that they were remarked upon.
+const REMARKED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// The views that are open, by inode and by handle.
+#[derive(Debug)]
+pub(super) struct OpenImages {
+    opening: Opening,
+    remarked: Mutex<LruCache<u64, ()>>,
+    by_inode: Mutex<HashMap<u64, Shared>>,
+    // Looked up by every read without a lock.
+    by_handle: Slab<Arc<Handle>>,
+    activity: Arc<Activity>,
+}
+
+/// One open of a view.
+#[derive(Debug)]
+pub(super) struct Handle {
+    inode: u64,
+    pub(super) image: Arc<OpenImage>,
+    pub(super) activity: OpenView,
+}
+
+/// A view that is open or being opened, and for how many.
+#[derive(Debug, Default)]
+struct Shared {
+    image: Arc<Mutex<Option<Arc<OpenImage>>>>,
+    users: usize,
+}
+
+impl OpenImages {
+    /// Nothing is open yet.
+    pub(super) fn new(opening: Opening) -> Self {
+        Self {
+            opening,
+            remarked: Mutex::new(LruCache::new(REMARKED)),
+            by_inode: Mutex::default(),
+            by_handle: Slab::new(),
+            activity: Arc::default(),
+        }
+    }
+
+    /// Opens the inode's view for the process `pid`, or joins those who have it open; answers a
+    /// handle.
+    pub(super) fn open(
+        &self,
+        catalog: &Catalog,
+        inode: u64,
+        image: &Image,
+        pid: u32,
+    ) -> Result<u64, Error> {
+        let place = self.join(inode);
+        let opened = shared_or_new(&place, || {
+            let opened = OpenImage::open(catalog, image, &self.opening)?;
+            self.remark(inode, image, &opened);
+            Ok(opened)
+        });
+        let handle = opened.and_then(|opened| {
+            let (path, engine) = (image.shown_path(), opened.engine());
+            let activity = self.activity.opened(&path, opened.size(), engine, pid);
+            let handle = self.by_handle.insert(Arc::new(Handle {
+                inode,
+                image: opened,
+                activity,
+            }));
+            handle.ok_or(Error::TooManyOpen)
+        });
+        if let Err(error) = &handle {
+            self.activity.refused(error);
+            self.leave(inode);
+        }
+        handle.map(|handle| handle as u64)
+    }
+
+    /// What is open and was read.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Tells the log, once, what is worth knowing about a view at a glance.
+    fn remark(&self, inode: u64, image: &Image, opened: &OpenImage) {
+        let mut remarked = self
+            .remarked
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if remarked.put(inode, ()).is_some() {
+            return;
+        }
+        drop(remarked);
+        // Whoever reads the view gets the error, if it lasts.
+        for remark in check::remarks(opened.view(), image.format()).unwrap_or_default() {
+            info!("{}: {remark}", image.shown_path().display());
+        }
+    }
+
+    /// The view that a handle stands for.
+    pub(super) fn get(&self, handle: u64) -> Option<Arc<Handle>> {
+        let handle = self.by_handle.get(handle as usize)?;
+        Some(handle.clone())
+    }
+
+    /// Closes a handle; the last one of an inode closes the view.
+    pub(super) fn release(&self, handle: u64) {
+        if let Some(handle) = self.by_handle.take(handle as usize) {
+            self.leave(handle.inode);
+        }
+    }
+
+    fn join(&self, inode: u64) -> Arc<Mutex<Option<Arc<OpenImage>>>> {
+        let mut by_inode = self.lock();
+        let shared = by_inode.entry(inode).or_default();
+        shared.users += 1;
+        shared.image.clone()
+    }
+
+    fn leave(&self, inode: u64) {
+        let mut by_inode = self.lock();
+        if let Some(shared) = by_inode.get_mut(&inode) {
+            shared.users -= 1;
+            if shared.users == 0 {
+                by_inode.remove(&inode);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Shared>> {
+        self.by_inode
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Others who open the same inode meanwhile wait for the first.
+fn shared_or_new(
+    place: &Mutex<Option<Arc<OpenImage>>>,
+    open: impl FnOnce() -> std::io::Result<OpenImage>,
+) -> Result<Arc<OpenImage>, Error> {
+    let mut place = place
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(image) = &*place {
+        // A stale view must not be opened again: the error makes the kernel look the name up anew.
+        image.check()?;
+        return Ok(image.clone());
+    }
+    let image = Arc::new(open()?);
+    *place = Some(image.clone());
+    Ok(image)
+}

@@ -1,0 +1,226 @@
+//! One opened view: exact bytes of one version of a source, or an error.
+
+mod snapshot;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use log::warn;
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::folder::catalog::{Catalog, Image};
+use crate::folder::source::{Freshness, SourceFile};
+use disk::ByteRange;
+use disk::gpt::{self, RelocateError};
+use vhd::format::Format;
+use vhd::layout::{LayoutError, Origin};
+use vhd::view::{Filled, View};
+
+pub use snapshot::{Policy, SnapshotError, Snapshots, UnnamedFiles};
+
+/// Where the bytes of an opened view come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Engine {
+    /// The source itself, checked for changes at every read.
+    Direct,
+    /// A clone of the source, which nothing changes.
+    Snapshot,
+}
+
+/// An opened view, shared by all who have it open.
+#[derive(Debug)]
+pub struct OpenImage {
+    view: View<SourceFile>,
+    engine: Engine,
+    stale: AtomicBool,
+}
+
+/// What becomes of a GPT whose backup is not at the end of the padded disk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum GptPolicy {
+    /// It appears as it is.
+    #[default]
+    Keep,
+    /// The view carries it with the backup at the end.
+    Relocate,
+}
+
+/// How views are opened.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// Which of them become snapshots.
+    pub snapshots: Snapshots,
+    /// What becomes of their partition tables.
+    pub gpt: GptPolicy,
+}
+
+/// Why a view that the user asked for cannot be opened, whatever the source says.
+#[derive(Debug, Error)]
+enum Refusal {
+    #[error("no snapshot: {0}")]
+    Snapshot(#[from] SnapshotError),
+    #[error("its GPT cannot be relocated: {0}; mount with --gpt keep to read it as it is")]
+    Gpt(#[from] RelocateError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+impl OpenImage {
+    /// Opens the image in the version that was found.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` where the source is another version by now; the file system's own; where
+    /// `opening` demands what cannot be had, `EOPNOTSUPP`, with the reason in the log.
+    pub fn open(catalog: &Catalog, image: &Image, opening: &Opening) -> io::Result<Self> {
+        let source = catalog.open_source(image)?;
+        let prepared = Self::prepare(catalog, image, opening, source);
+        prepared.map_err(|refusal| {
+            let errno = refusal.errno();
+            if errno != Errno::STALE {
+                warn!(
+                    "{}: cannot be opened: {refusal}",
+                    image.shown_path().display()
+                );
+            }
+            errno.into()
+        })
+    }
+
+    fn prepare(
+        catalog: &Catalog,
+        image: &Image,
+        opening: &Opening,
+        source: SourceFile,
+    ) -> Result<Self, Refusal> {
+        let patches = match (opening.gpt, image.format()) {
+            (GptPolicy::Relocate, Format::Raw) => gpt::relocate(&source, image.virtual_size())?,
+            _ => Vec::new(),
+        };
+        let layout = image.layout(patches)?;
+        // A clone fails where the source has changed since it was opened, so patches fit it.
+        let clone = opening
+            .snapshots
+            .take(&source, &layout, || catalog.open_folder_of(image))?;
+        let (source, engine) = match clone {
+            // The clone has the body at the same offsets, so the same layout fits.
+            Some(clone) => {
+                let path = source.path().to_owned();
+                let clone = SourceFile::new(clone, &path).map_err(SnapshotError::Finish)?;
+                (clone, Engine::Snapshot)
+            }
+            None => (source, Engine::Direct),
+        };
+        Ok(Self {
+            view: View::new(layout, source),
+            engine,
+            stale: AtomicBool::new(false),
+        })
+    }
+
+    /// The bytes of the view, without the promise that they are all of one version: call
+    /// [`OpenImage::check`] after using them.
+    pub fn view(&self) -> &View<SourceFile> {
+        &self.view
+    }
+
+    /// Where the bytes come from.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// A file that holds the whole view, which the kernel may serve by itself.
+    pub fn whole_file(&self) -> Option<BorrowedFd<'_>> {
+        (self.engine == Engine::Snapshot).then(|| self.view.source().as_fd())
+    }
+
+    /// The file that holds the source's bytes, at the offsets that they have in the view.
+    pub fn body(&self) -> BorrowedFd<'_> {
+        self.view.source().as_fd()
+    }
+
+    /// The bytes from `offset` on that [`OpenImage::body`] holds; empty where others stand there.
+    pub fn body_at(&self, offset: u64) -> ByteRange {
+        let rest = ByteRange::new(offset, self.size());
+        let piece = self.view.layout().pieces(rest).next();
+        let piece = piece.filter(|piece| piece.origin == Origin::Source);
+        piece.map_or(ByteRange::new(offset, offset), |piece| piece.range)
+    }
+
+    /// Size of the view in bytes.
+    pub fn size(&self) -> u64 {
+        self.view.layout().view_size()
+    }
+
+    /// Reads the bytes of the view that begin at `offset` into the whole of `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` where the source has changed since it was opened; the source's own error. The
+    /// bytes in `buffer` mean nothing then.
+    pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<Filled> {
+        self.guarded(|| self.view.read(buffer, offset))
+    }
+
+    /// Finds the next data at or behind `offset`; see [`View::seek_data`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenImage::read`].
+    pub fn seek_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.guarded(|| self.view.seek_data(offset))
+    }
+
+    /// Finds the next hole at or behind `offset`; see [`View::seek_hole`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenImage::read`].
+    pub fn seek_hole(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.guarded(|| self.view.seek_hole(offset))
+    }
+
+    /// Fails where the source has changed since it was opened.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` then, and for good.
+    pub fn check(&self) -> io::Result<()> {
+        if self.engine == Engine::Snapshot {
+            return Ok(());
+        }
+        let stale = self.stale.load(Ordering::Acquire);
+        if !stale && self.view.source().check()? == Freshness::Current {
+            return Ok(());
+        }
+        if !self.stale.swap(true, Ordering::AcqRel) {
+            let path = self.view.source().path();
+            warn!(
+                "{}: changed while it was open; reads of it now fail with ESTALE",
+                path.display()
+            );
+        }
+        Err(Errno::STALE.into())
+    }
+
+    /// Looks at the version after the bytes were taken and before anybody gets them. A change also
+    /// explains an error, such as a read behind the new end.
+    fn guarded<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let result = operation();
+        self.check()?;
+        result
+    }
+}
+
+impl Refusal {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Snapshot(error) => error.errno(),
+            Self::Gpt(RelocateError::Io(error)) => Errno::from_io_error(error).unwrap_or(Errno::IO),
+            Self::Gpt(_) => Errno::OPNOTSUPP,
+            Self::Layout(_) => Errno::FBIG,
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Snapshots: reflink clones of sources, with no name and gone with their last user.
+//!
+//! A clone holds the whole view, so that the kernel can serve it without us, and what happens to
+//! the source afterwards does not touch it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use log::{debug, info};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::folder::source::{Freshness, SourceFile};
+use disk::ByteRange;
+use sys;
+use vhd::layout::{Layout, Origin};
+
+/// A clone of a file in more extents than this is not cheap: XFS takes some 50 µs for each.
+const CHEAP_EXTENTS: u32 = 200;
+
+/// A clone first writes what is in memory only. More than this takes noticeably long.
+const CHEAP_UNWRITTEN: u64 = 16 << 20;
+
+/// What statfs(2) calls btrfs.
+const BTRFS_SUPER_MAGIC: rustix::fs::FsWord = 0x9123_683e;
+
+/// When a view becomes a snapshot.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Policy {
+    /// Where that is cheap, and harmless to whoever writes the source.
+    #[default]
+    Auto,
+    /// Always; a view that cannot is not opened.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Why there is no snapshot of a source.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// The source changed while it was cloned.
+    #[error("it changed at the same moment")]
+    Changed,
+    /// Somebody is writing it, and a clone would fragment it for good.
+    #[error("it is open for writing")]
+    Written,
+    /// It cannot be told whether somebody is writing it.
+    #[error("it cannot be told whether it is being written: {0}")]
+    Unknown(#[source] io::Error),
+    /// Cloning it would take long.
+    #[error("it is kept in {0} extents")]
+    Fragmented(u32),
+    /// Cloning it would take long.
+    #[error("{0} bytes of it are not yet on disk")]
+    Unwritten(u64),
+    /// Only regular files can be cloned.
+    #[error("it is a block device")]
+    Device,
+    /// No unnamed file can be made beside it, or where the user said.
+    #[error("no unnamed file can be made in {}: {}", .0.display(), .1)]
+    Folder(PathBuf, #[source] io::Error),
+    /// The user's folder for snapshots is on another file system than the sources.
+    #[error("{} is on another file system than the images", .0.display())]
+    Elsewhere(PathBuf),
+    /// The file system cannot clone.
+    #[error("its file system cannot clone it: {0}")]
+    Clone(#[source] io::Error),
+    /// The clone could not be finished.
+    #[error("its clone cannot be finished: {0}")]
+    Finish(#[source] io::Error),
+}
+
+impl SnapshotError {
+    /// The errno for a caller who must have a snapshot.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Changed => Errno::STALE,
+            Self::Unknown(error)
+            | Self::Folder(_, error)
+            | Self::Clone(error)
+            | Self::Finish(error) => Errno::from_io_error(error).unwrap_or(Errno::IO),
+            _ => Errno::OPNOTSUPP,
+        }
+    }
+
+    /// Whether all files of the file system share the reason.
+    fn concerns_all(&self) -> bool {
+        matches!(self, Self::Folder(..) | Self::Clone(_))
+    }
+}
+
+/// Makes the files that become snapshots.
+pub trait UnnamedFiles: fmt::Debug + Send + Sync {
+    /// Makes a file in an open folder that has no name and goes away when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// The file system's own; where the folder cannot be written.
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd>;
+}
+
+/// Makes them in this process.
+#[derive(Debug)]
+struct Here;
+
+impl UnnamedFiles for Here {
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)
+    }
+}
+
+/// Makes snapshots, as the user wants them.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    policy: Policy,
+    /// Who makes the files, where it is not this process.
+    files: Option<Arc<dyn UnnamedFiles>>,
+    folder: Option<(OwnedFd, PathBuf)>,
+    /// Devices whose file systems were found unable: not tried again, and told to the log once.
+    unable: Mutex<HashSet<u64>>,
+}
+
+impl Snapshots {
+    /// Makes snapshots by `policy`, beside the sources or in `folder`, which has to be on the file
+    /// system that holds `source_folder`.
+    ///
+    /// # Errors
+    ///
+    /// Where `folder` is elsewhere, or no unnamed file can be made in it.
+    pub fn new(
+        policy: Policy,
+        folder: Option<&Path>,
+        source_folder: &Path,
+    ) -> Result<Self, SnapshotError> {
+        let folder = folder.map(|path| {
+            let failed = |error: Errno| SnapshotError::Folder(path.to_owned(), error.into());
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+            if !share_file_system(folder.as_fd(), source_folder).map_err(failed)? {
+                return Err(SnapshotError::Elsewhere(path.to_owned()));
+            }
+            Here.unnamed_file(folder.as_fd()).map_err(failed)?;
+            Ok((folder, path.to_owned()))
+        });
+        Ok(Self {
+            policy,
+            files: None,
+            folder: folder.transpose()?,
+            unable: Mutex::default(),
+        })
+    }
+
+    /// Lets `files` make the files, where this process will not be able to.
+    pub fn with_files_by(mut self, files: Arc<dyn UnnamedFiles>) -> Self {
+        self.files = Some(files);
+        self
+    }
+
+    /// When views become snapshots.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The folder that the user chose for snapshots.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(|(_, path)| path.as_path())
+    }
+
+    /// A snapshot of the view that `layout` makes of `source`, whose folder is `beside`; nothing
+    /// where the policy is content without.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy demands one and it cannot be had, or the source has changed.
+    pub fn take(
+        &self,
+        source: &SourceFile,
+        layout: &Layout,
+        beside: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<Option<OwnedFd>, SnapshotError> {
+        let device = source.metadata().version.device;
+        let taken = match self.policy {
+            Policy::Never => return Ok(None),
+            Policy::Auto if self.unable().contains(&device) => return Ok(None),
+            Policy::Auto => {
+                check_cheap(source).and_then(|()| self.clone_view(source, layout, beside))
+            }
+            Policy::Always => self.clone_view(source, layout, beside),
+        };
+        match taken {
+            Ok(clone) => Ok(Some(clone)),
+            Err(error @ SnapshotError::Changed) => Err(error),
+            Err(error) if self.policy == Policy::Always => Err(error),
+            Err(error) => {
+                let path = source.path().display();
+                if error.concerns_all() && self.unable().insert(device) {
+                    info!("{path}: read directly, as all on its file system: {error}");
+                } else {
+                    debug!("{path}: read directly: {error}");
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn clone_view(
+        &self,
+        source: &SourceFile,
+        layout: &Layout,
+        beside: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<OwnedFd, SnapshotError> {
+        if source.is_device() {
+            return Err(SnapshotError::Device);
+        }
+        let clone = match &self.folder {
+            Some((folder, path)) => self
+                .unnamed_file(folder.as_fd())
+                .map_err(|error| SnapshotError::Folder(path.clone(), error.into()))?,
+            None => {
+                let path = || source.path().parent().unwrap_or(Path::new("")).to_owned();
+                let folder = beside().map_err(|error| SnapshotError::Folder(path(), error))?;
+                self.unnamed_file(folder.as_fd())
+                    .map_err(|error| SnapshotError::Folder(path(), error.into()))?
+            }
+        };
+        rustix::fs::ioctl_ficlone(&clone, source)
+            .map_err(|error| SnapshotError::Clone(error.into()))?;
+        // The clone is of one moment; this tells that it was before any change.
+        if source.check().map_err(SnapshotError::Finish)? == Freshness::Changed {
+            return Err(SnapshotError::Changed);
+        }
+        let clone = File::from(clone);
+        complete(&clone, layout).map_err(SnapshotError::Finish)?;
+        Ok(clone.into())
+    }
+
+    fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+        match &self.files {
+            Some(files) => files.unnamed_file(folder),
+            None => Here.unnamed_file(folder),
+        }
+    }
+
+    fn unable(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+        self.unable
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Grows the clone to the size of the view and writes what the layout synthesizes.
+fn complete(clone: &File, layout: &Layout) -> io::Result<()> {
+    let hole = last_block_if_hole(clone)?;
+    clone.set_len(layout.view_size())?;
+    if let Some(start) = hole {
+        // btrfs has just put a block of zeros there. Where it must stay, the bytes are right, too.
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = rustix::fs::fallocate(clone, flags, start, layout.view_size() - start);
+    }
+    for piece in layout.pieces(ByteRange::new(0, layout.view_size())) {
+        if let Origin::Bytes(bytes) = piece.origin {
+            clone.write_all_at(bytes, piece.range.start())?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the last block of a file begins, if the file ends inside of it and it is a hole.
+fn last_block_if_hole(file: &File) -> io::Result<Option<u64>> {
+    let metadata = file.metadata()?;
+    let start = metadata.len() - metadata.len() % metadata.blksize().max(1);
+    let data = (start < metadata.len()).then(|| rustix::fs::seek(file, SeekFrom::Data(start)));
+    Ok((data == Some(Err(Errno::NXIO))).then_some(start))
+}
+
+/// Whether a clone takes no noticeable time and does no harm.
+fn check_cheap(source: &SourceFile) -> Result<(), SnapshotError> {
+    if source.is_device() {
+        return Err(SnapshotError::Device);
+    }
+    match sys::extent_count(source) {
+        Ok(count) if count > CHEAP_EXTENTS => return Err(SnapshotError::Fragmented(count)),
+        Ok(_) => {}
+        Err(error) => return Err(SnapshotError::Clone(error)),
+    }
+    if sys::has_writers(source).map_err(SnapshotError::Unknown)? {
+        return Err(SnapshotError::Written);
+    }
+    match sys::unwritten_bytes(source) {
+        Ok(count) if count > CHEAP_UNWRITTEN => Err(SnapshotError::Unwritten(count)),
+        // An old kernel does not tell; a clone that waits for the disk is still right.
+        _ => Ok(()),
+    }
+}
+
+/// Whether files can be cloned between both, as far as their devices tell. The subvolumes of one
+/// btrfs have devices of their own.
+fn share_file_system(folder: BorrowedFd<'_>, other: &Path) -> rustix::io::Result<bool> {
+    let (one, two) = (rustix::fs::fstat(folder)?, rustix::fs::stat(other)?);
+    let is_btrfs =
+        || rustix::fs::fstatfs(folder).is_ok_and(|found| found.f_type == BTRFS_SUPER_MAGIC);
+    Ok(one.st_dev == two.st_dev || is_btrfs())
+}
