@@ -92,9 +92,9 @@ fn limit(mount: &Mount, limit: &str) {
     run_ok(Command::new(tool("prlimit")).args(["--pid", &pid, limit]));
 }
 
-/// Without its helper a daemon can neither unmount nor make snapshots. What it serves stays right.
+/// Without its broker a daemon can neither unmount nor make snapshots. What it serves stays right.
 #[test]
-fn a_helper_that_was_killed_is_missed_only_where_it_is_needed() {
+fn a_broker_that_was_killed_is_missed_only_where_it_is_needed() {
     let volume = FileSystem::new("xfs", 300 * MIB);
     let source = volume.folder("source");
     let images = ["a", "b"].map(|name| source.join(name).with_extension("raw"));
@@ -117,7 +117,7 @@ fn a_helper_that_was_killed_is_missed_only_where_it_is_needed() {
     signal(daemon, Signal::TERM);
     wait_until("the end of the daemon", || mount.pids().is_empty()).expect("the end");
     let log = mount.log();
-    assert!(log.contains("the helper that unmounts is gone"), "{log}");
+    assert!(log.contains("the broker that unmounts is gone"), "{log}");
     let next = Options::default().at(&mountpoint).mount(&source);
     oracle_verify(&images[0], &next.join("a.vhd"));
     next.unmount();

@@ -22,7 +22,7 @@ use clap::Parser;
 
 use crate::cli;
 use crate::cli::{Cli, Command, HelperArgs};
-use crate::daemon::sandbox;
+use crate::daemon::broker;
 use crate::folder::catalog;
 use crate::folder::select::Selection;
 
@@ -59,8 +59,8 @@ impl<E: Error> From<E> for Failure {
 
 /// Runs the program with these arguments, the first of which is its own name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    if sandbox::is_helper() {
-        return sandbox::run_helper();
+    if broker::is_broker() {
+        return broker::run_broker();
     }
     // Help goes to standard output with status 0, wrong arguments to standard error with 2.
     let arguments = match arguments.first() {

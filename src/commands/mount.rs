@@ -8,7 +8,7 @@ use indicatif::MultiProgress;
 use super::{Failure, background, catalog_options};
 use crate::cli::{self, MountArgs, Snapshot, kernel_options};
 use crate::daemon::sandbox::Sandbox;
-use crate::daemon::{self, Reporting};
+use crate::daemon::{self, Reporting, Request};
 use crate::logging::{self, Output};
 use crate::mount::options::{Access, Options};
 use crate::serve::fs::Ownership;
@@ -109,14 +109,12 @@ fn serve(
         file_mode: args.file_mode,
         dir_mode: args.dir_mode,
     };
-    let catalog = catalog_options(&args.selection, true)?;
-    Ok(daemon::serve(
-        &args.source,
-        &args.mountpoint,
-        catalog,
+    let request = Request {
+        source: args.source.clone(),
+        mountpoint: args.mountpoint.clone(),
+        catalog: catalog_options(&args.selection, true)?,
         ownership,
-        &options,
-        reporting,
-        ready,
-    )?)
+        options,
+    };
+    Ok(daemon::serve(request, reporting, ready)?)
 }

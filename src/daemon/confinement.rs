@@ -4,17 +4,13 @@ use std::env;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use log::warn;
 use rustix::fs::{Mode, OFlags};
 
-use crate::daemon::sandbox::{Helper, Needs, Sandbox};
+use super::sandbox::Needs;
 use crate::folder::catalog::Catalog;
-use crate::mount::unmount::{UnmountError, unmount};
 use crate::serve::image::Snapshots;
-use sys::FuseDevice;
 
 /// What the daemon goes on needing.
 #[derive(Debug)]
@@ -69,65 +65,4 @@ impl Confinement {
 fn open(folder: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(folder, flags, Mode::empty())?)
-}
-
-/// A mount, and who can end it.
-#[derive(Debug)]
-pub(super) struct Mount {
-    /// Where it is.
-    pub(super) mountpoint: PathBuf,
-    helper: Option<Arc<Helper>>,
-    devices: Vec<FuseDevice>,
-    kept: Option<OwnedFd>,
-}
-
-impl Mount {
-    /// Starts what will do for the mount what the sandbox forbids.
-    pub(super) fn prepare(mountpoint: &Path, sandbox: Sandbox) -> io::Result<Self> {
-        let helper = match sandbox {
-            Sandbox::Off => None,
-            Sandbox::Auto | Sandbox::Require => Some(Arc::new(Helper::start(mountpoint)?)),
-        };
-        Ok(Self {
-            mountpoint: mountpoint.to_owned(),
-            helper,
-            devices: Vec::new(),
-            kept: None,
-        })
-    }
-
-    /// Snapshots whose files can be made inside of the sandbox.
-    pub(super) fn make_files_for(&self, snapshots: Snapshots) -> Snapshots {
-        match &self.helper {
-            Some(helper) => snapshots.with_files_by(helper.clone()),
-            None => snapshots,
-        }
-    }
-
-    /// The mount is there, and served through this descriptor of the device, among others.
-    pub(super) fn is_served_by(&mut self, device: impl AsFd) {
-        self.devices.push(FuseDevice::of(device));
-    }
-
-    /// Keeps a descriptor open as long as the mount.
-    pub(super) fn keep(&mut self, descriptor: OwnedFd) {
-        self.kept = Some(descriptor);
-    }
-
-    /// Ends the connection with the kernel, whatever waits for a source that hangs.
-    pub(super) fn abandon(&self) {
-        for device in &self.devices {
-            if let Err(error) = device.abandon() {
-                warn!("readers may wait until all reads of sources have ended: {error}");
-            }
-        }
-    }
-
-    /// Ends the mount, as [`unmount`] does.
-    pub(super) fn unmount(&self, lazy: bool) -> Result<(), UnmountError> {
-        match &self.helper {
-            Some(helper) => helper.unmount(lazy),
-            None => unmount(&self.mountpoint, lazy),
-        }
-    }
 }

@@ -9,7 +9,7 @@ use log::{info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::confinement::Mount;
+use super::connection::Connection;
 use crate::mount::error::MountError;
 use crate::mount::unmount::UnmountError;
 
@@ -54,7 +54,7 @@ pub(super) fn watch_signals(mut signals: Signals, events: Sender<Event>) -> io::
 /// Waits until the mount is to end, or has. Calls `tell` each time its state is wanted, and
 /// `stopping` once where it is to end.
 pub(super) fn wait_for_the_end(
-    mount: &Mount,
+    mut connection: Connection,
     happened: &Receiver<Event>,
     tell: impl Fn(),
     stopping: impl FnOnce(),
@@ -64,17 +64,22 @@ pub(super) fn wait_for_the_end(
             Event::Tell => tell(),
             Event::End => {
                 stopping();
-                end_by_signal(mount, happened);
+                end_by_signal(&mut connection, happened);
+                connection.ended();
                 return Ok(());
             }
             Event::Ended(result) => {
                 stopping();
-                if result.is_err() {
-                    // Nobody answers any more: better no mount than one that hangs.
-                    let _ = mount.unmount(true);
+                // A request that meets the end of an unmounted connection fails with ECONNABORTED.
+                let result = match result {
+                    Err(error) if connection.is_mounted() => Err(MountError::Serve(error)),
+                    _ => Ok(()),
+                };
+                info!("{}: is unmounted", connection.mountpoint().display());
+                if result.is_ok() {
+                    connection.ended();
                 }
-                info!("{}: is unmounted", mount.mountpoint.display());
-                return result.map_err(MountError::Serve);
+                return result;
             }
         }
     }
@@ -83,10 +88,10 @@ pub(super) fn wait_for_the_end(
 
 /// Unmounts; where files are open, detaches the mount and serves them a little longer. A second
 /// signal ends that at once.
-fn end_by_signal(mount: &Mount, happened: &Receiver<Event>) {
-    let mountpoint = &mount.mountpoint;
+fn end_by_signal(connection: &mut Connection, happened: &Receiver<Event>) {
+    let mountpoint = connection.mountpoint().to_owned();
     let mut patience = ORDERLY_END;
-    match mount.unmount(false) {
+    match connection.unmount(false) {
         Ok(()) => info!("{}: is unmounted", mountpoint.display()),
         Err(UnmountError::Busy(_)) => {
             warn!(
@@ -95,7 +100,7 @@ fn end_by_signal(mount: &Mount, happened: &Receiver<Event>) {
                 GRACE.as_secs()
             );
             patience = GRACE;
-            if let Err(error) = mount.unmount(true) {
+            if let Err(error) = connection.unmount(true) {
                 warn!("{error}");
             }
         }
@@ -112,7 +117,7 @@ fn end_by_signal(mount: &Mount, happened: &Receiver<Event>) {
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 warn!("{}: gone, with files still open", mountpoint.display());
-                mount.abandon();
+                connection.abort();
                 return;
             }
         }

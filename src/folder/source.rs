@@ -8,10 +8,10 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use lru::LruCache;
+use parking_lot::Mutex;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -123,10 +123,7 @@ impl SourceFile {
         if ctime == self.ctime.load(Ordering::Acquire) {
             return Ok(Freshness::Current);
         }
-        let mut known = self
-            .circumstances
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self.circumstances.lock();
         if ctime == self.ctime.load(Ordering::Acquire) {
             return Ok(Freshness::Current);
         }

@@ -7,11 +7,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use log::warn;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How long a thread waits for another request before it ends.
 const IDLE: Duration = Duration::from_secs(10);
@@ -138,9 +139,7 @@ impl Pool {
             if let Some(job) = state.queue.pop_front() {
                 break Some(job);
             }
-            let waited = self.more.wait_timeout(state, IDLE);
-            let (locked, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = locked;
+            let timeout = self.more.wait_for(&mut state, IDLE);
             if timeout.timed_out() && state.queue.is_empty() && !stays {
                 break None;
             }
@@ -150,7 +149,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -174,13 +173,13 @@ mod tests {
     fn requests_that_hang_leave_one_event_loop_free() {
         let workers = Workers::new(3);
         let (release, wait) = mpsc::channel::<()>();
-        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let wait = Arc::new(Mutex::new(wait));
         let (done, finished) = mpsc::channel();
         // As many hang as would stop every event loop, and then some.
         let loops: Vec<_> = (0..2)
             .map(|_| {
                 let (workers, wait) = (workers.clone(), wait.clone());
-                thread::spawn(move || workers.run(move || wait.lock().unwrap().recv().unwrap()))
+                thread::spawn(move || workers.run(move || wait.lock().recv().unwrap()))
             })
             .collect();
         while workers.busy.load(Ordering::Acquire) < 2 {
@@ -188,7 +187,7 @@ mod tests {
         }
         for _ in 0..5 {
             let wait = wait.clone();
-            workers.run(move || wait.lock().unwrap().recv().unwrap());
+            workers.run(move || wait.lock().recv().unwrap());
         }
         let here = thread::current().id();
         workers.run(move || done.send(thread::current().id()).unwrap());

@@ -3,9 +3,7 @@
 pub mod memory;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-
-use rustix::fs::MemfdFlags;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// `FS_IOC_FIEMAP` (`linux/fs.h`): `_IOWR('f', 11, struct fiemap)`.
 const FS_IOC_FIEMAP: libc::Ioctl = 0xc020_660b_u32 as libc::Ioctl;
@@ -126,34 +124,6 @@ pub fn has_writers(file: impl AsFd) -> io::Result<bool> {
         }
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
         Err(error) => Err(error),
-    }
-}
-
-/// The descriptor of a FUSE device that another part of this process owns.
-#[derive(Debug)]
-pub struct FuseDevice(RawFd);
-
-impl FuseDevice {
-    /// Notes the descriptor.
-    pub fn of(device: impl AsFd) -> Self {
-        Self(device.as_fd().as_raw_fd())
-    }
-
-    /// Lets go of the device, so that the kernel ends the connection with this process.
-    ///
-    /// Otherwise the kernel does so only once all threads have ended, and one that waits for a
-    /// source that hangs may not end for ever, nor those who wait for its reads. To be called right
-    /// before the process ends, while the owner still has the device.
-    ///
-    /// # Errors
-    ///
-    /// Where nothing can be put in the device's place.
-    pub fn abandon(&self) -> io::Result<()> {
-        let nothing = rustix::fs::memfd_create("vhdfs-ended", MemfdFlags::CLOEXEC)?;
-        // SAFETY: the number stays open and with its owner, as that of an empty file, whose reads
-        // and writes are as good as those of a device that is gone.
-        checked(unsafe { libc::dup3(nothing.as_raw_fd(), self.0, libc::O_CLOEXEC) }.into())?;
-        Ok(())
     }
 }
 

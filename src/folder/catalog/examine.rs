@@ -171,10 +171,8 @@ impl Catalog {
         Ok(())
     }
 
-    fn formats(&self) -> std::sync::MutexGuard<'_, LruCache<Version, Format>> {
-        self.formats
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn formats(&self) -> parking_lot::MutexGuard<'_, LruCache<Version, Format>> {
+        self.formats.lock()
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Error;
 use crate::folder::catalog::{Directory, Found, Image};
@@ -101,9 +103,7 @@ impl Inodes {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
-        self.known
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.known.lock()
     }
 }
 

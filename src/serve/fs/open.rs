@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use log::info;
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use sharded_slab::Slab;
 
 use super::Error;
@@ -94,10 +95,7 @@ impl OpenImages {
 
     /// Tells the log, once, what is worth knowing about a view at a glance.
     fn remark(&self, inode: u64, image: &Image, opened: &OpenImage) {
-        let mut remarked = self
-            .remarked
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut remarked = self.remarked.lock();
         if remarked.put(inode, ()).is_some() {
             return;
         }
@@ -139,9 +137,7 @@ impl OpenImages {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Shared>> {
-        self.by_inode
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.by_inode.lock()
     }
 }
 
@@ -150,9 +146,7 @@ fn shared_or_new(
     place: &Mutex<Option<Arc<OpenImage>>>,
     open: impl FnOnce() -> std::io::Result<OpenImage>,
 ) -> Result<Arc<OpenImage>, Error> {
-    let mut place = place
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut place = place.lock();
     if let Some(image) = &*place {
         // A stale view must not be opened again: the error makes the kernel look the name up anew.
         image.check()?;

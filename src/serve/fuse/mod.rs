@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{
@@ -16,6 +16,7 @@ use fuser::{
     ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use log::{debug, error};
+use parking_lot::Mutex;
 
 use crate::serve::fs::{DirectoryEntry, Error, FileSystem, Taken};
 use crate::serve::workers::Workers;
@@ -176,7 +177,7 @@ impl Filesystem for Fuse {
                 let buffer = if own.try_reserve_exact(missing).is_ok() {
                     own
                 } else {
-                    guard = spare.lock().unwrap_or_else(PoisonError::into_inner);
+                    guard = spare.lock();
                     &mut *guard
                 };
                 match fs.read(handle.0, offset, size, buffer) {

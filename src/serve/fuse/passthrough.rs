@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use fuser::BackingId;
 use log::warn;
+use parking_lot::Mutex;
 
 /// Which open inodes are passed through. The kernel wants all concurrent opens of an inode to use
 /// the same backing, or none: the first open decides for those that join it.
@@ -35,10 +36,7 @@ impl Passthrough {
         inode: u64,
         register: Option<impl FnOnce() -> io::Result<BackingId>>,
     ) -> Option<Arc<BackingId>> {
-        let mut inodes = self
-            .inodes
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut inodes = self.inodes.lock();
         let shared = inodes.entry(inode).or_insert_with(|| Shared {
             backing: register
                 .filter(|_| self.permitted.load(Ordering::Acquire))
@@ -52,10 +50,7 @@ impl Passthrough {
 
     /// Counts one open of `inode` less; the last one gives the backing back.
     pub(super) fn leave(&self, inode: u64) {
-        let mut inodes = self
-            .inodes
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut inodes = self.inodes.lock();
         if let Some(shared) = inodes.get_mut(&inode) {
             shared.users -= 1;
             if shared.users == 0 {

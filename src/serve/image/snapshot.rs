@@ -10,9 +10,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use log::{debug, info};
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use thiserror::Error;
@@ -250,10 +251,8 @@ impl Snapshots {
         }
     }
 
-    fn unable(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
-        self.unable
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn unable(&self) -> parking_lot::MutexGuard<'_, HashSet<u64>> {
+        self.unable.lock()
     }
 }
 

@@ -3,8 +3,6 @@
 //! All of it is in force for the calling thread and for those that it starts afterwards. So it is
 //! entered once the mount is there, which needs more, and before any other thread is.
 
-mod helper;
-
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -17,8 +15,6 @@ use log::info;
 use rustix::fs::Mode as FileMode;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use thiserror::Error;
-
-pub use helper::{Helper, is_helper, run_helper};
 
 /// Files may be neither read, written, truncated, made nor run unless a rule says so, from here on.
 /// `--sandbox require` is content with nothing less (Linux 6.2).
@@ -97,7 +93,7 @@ pub fn enter(sandbox: Sandbox, needs: &Needs<'_>) -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn forbid_new_privileges() -> Result<(), SandboxError> {
+pub(super) fn forbid_new_privileges() -> Result<(), SandboxError> {
     rustix::thread::set_no_new_privs(true).map_err(|error| SandboxError::Privileges(error.into()))
 }
 
@@ -115,7 +111,7 @@ fn keep_capabilities(kept: CapabilitySet) -> Result<(), SandboxError> {
 }
 
 /// Keeps these capabilities, of those that there are, and no way to get others.
-fn reduce_capabilities(kept: CapabilitySet) -> rustix::io::Result<()> {
+pub(super) fn reduce_capabilities(kept: CapabilitySet) -> rustix::io::Result<()> {
     let had = rustix::thread::capabilities(None)?;
     // Kernels before 4.3 know no ambient set.
     let _ = rustix::thread::clear_ambient_capability_set();

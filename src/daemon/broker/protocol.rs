@@ -1,0 +1,167 @@
+//! What the daemon and its broker say to one another: one request, one reply, a message each.
+//!
+//! The first message of the daemon is the mount point; all others begin with a tag of one byte. A
+//! file travels beside its message.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::cmsg_space;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+
+/// Longest message in bytes: a tag and a path or the text of an error.
+const MESSAGE: usize = 8192;
+
+/// What the daemon asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Request {
+    /// End the mount; detach it with `lazy`.
+    Unmount {
+        /// Even while it is in use.
+        lazy: bool,
+    },
+    /// Make an unnamed file in the folder that comes with the request.
+    UnnamedFile,
+}
+
+/// What the broker replies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Reply {
+    /// It was done; an unnamed file comes with the reply.
+    Done,
+    /// Nothing of ours is mounted there.
+    NotMounted,
+    /// It is in use.
+    Busy,
+    /// The user may not.
+    Denied,
+    /// The system's error.
+    Errno(i32),
+    /// Another failure, in words.
+    Failed(String),
+}
+
+impl Request {
+    pub(super) fn encode(self) -> Vec<u8> {
+        vec![match self {
+            Self::Unmount { lazy: false } => b'u',
+            Self::Unmount { lazy: true } => b'z',
+            Self::UnnamedFile => b'f',
+        }]
+    }
+
+    /// Returns `None` if the message is no request, such as the empty one of a daemon that is gone.
+    pub(super) fn decode(message: &[u8]) -> Option<Self> {
+        match message {
+            b"u" => Some(Self::Unmount { lazy: false }),
+            b"z" => Some(Self::Unmount { lazy: true }),
+            b"f" => Some(Self::UnnamedFile),
+            _ => None,
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut message = match self {
+            Self::Done => vec![b'+'],
+            Self::NotMounted => vec![b'n'],
+            Self::Busy => vec![b'b'],
+            Self::Denied => vec![b'd'],
+            Self::Errno(code) => [&b"e"[..], &code.to_le_bytes()].concat(),
+            Self::Failed(text) => [b"-", text.as_bytes()].concat(),
+        };
+        message.truncate(MESSAGE);
+        message
+    }
+
+    /// Returns `None` if the message is no reply, such as the empty one of a broker that is gone.
+    pub(super) fn decode(message: &[u8]) -> Option<Self> {
+        let (tag, rest) = message.split_first()?;
+        Some(match tag {
+            b'+' => Self::Done,
+            b'n' => Self::NotMounted,
+            b'b' => Self::Busy,
+            b'd' => Self::Denied,
+            b'e' => Self::Errno(i32::from_le_bytes(rest.try_into().ok()?)),
+            b'-' => Self::Failed(String::from_utf8_lossy(rest).into_owned()),
+            _ => return None,
+        })
+    }
+}
+
+pub(super) fn send(
+    socket: impl AsFd,
+    message: &[u8],
+    file: Option<BorrowedFd<'_>>,
+) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut attached = SendAncillaryBuffer::new(&mut space);
+    if let Some(file) = &file {
+        attached.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(file)));
+    }
+    let message = [IoSlice::new(message)];
+    // Whoever is gone is told by EPIPE; its signal would end this process.
+    let flags = SendFlags::NOSIGNAL;
+    rustix::io::retry_on_intr(|| rustix::net::sendmsg(&socket, &message, &mut attached, flags))?;
+    Ok(())
+}
+
+/// One message and the file that came with it; empty if the other side is gone.
+pub(super) fn receive(socket: impl AsFd) -> rustix::io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut message = vec![0; MESSAGE];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut attached = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let received = rustix::io::retry_on_intr(|| {
+        let mut message = [IoSliceMut::new(&mut message)];
+        rustix::net::recvmsg(&socket, &mut message, &mut attached, flags)
+    })?;
+    message.truncate(received.bytes);
+    let mut files = attached.drain().filter_map(|attached| match attached {
+        RecvAncillaryMessage::ScmRights(files) => Some(files),
+        _ => None,
+    });
+    let file = files.next().and_then(|mut files| files.next());
+    Ok((message, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_as_they_were_written() {
+        for request in [
+            Request::Unmount { lazy: false },
+            Request::Unmount { lazy: true },
+            Request::UnnamedFile,
+        ] {
+            assert_eq!(Request::decode(&request.encode()), Some(request));
+        }
+        for reply in [
+            Reply::Done,
+            Reply::NotMounted,
+            Reply::Busy,
+            Reply::Denied,
+            Reply::Errno(-5),
+            Reply::Failed("no".into()),
+        ] {
+            assert_eq!(Reply::decode(&reply.encode()), Some(reply));
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for message in [&b""[..], b"x", b"uu", b"e123"] {
+            assert_eq!(Request::decode(message), None);
+            assert_eq!(Reply::decode(message), None);
+        }
+        let long = Reply::Failed("n".repeat(2 * MESSAGE));
+        assert_eq!(long.encode().len(), MESSAGE);
+    }
+}

@@ -1,0 +1,125 @@
+//! The connection with the kernel that a mount is served through, and how it ends.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use log::{debug, warn};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+use super::broker::Broker;
+use crate::mount::table;
+use crate::mount::unmount::{UnmountError, unmount};
+
+/// Where the administrator has the control files of FUSE connections, as systemd mounts them.
+const CONTROL: &str = "/sys/fs/fuse/connections";
+
+/// The kernel's end of a mount. Dropped before [`Connection::ended`], it detaches the mount: better
+/// none than one that hangs.
+#[derive(Debug)]
+pub(super) struct Connection {
+    mountpoint: PathBuf,
+    broker: Option<Arc<Broker>>,
+    /// Number of the mounted file system's device, as in mountinfo.
+    device: Option<(u32, u32)>,
+    abort: Option<File>,
+    kept: Option<OwnedFd>,
+    has_ended: bool,
+}
+
+impl Connection {
+    /// Of the mount that was just made on `mountpoint`.
+    pub(super) fn new(mountpoint: &Path, broker: Option<Arc<Broker>>) -> Self {
+        let entry = table::find(mountpoint).ok().flatten();
+        let device = entry.map(|entry| entry.device);
+        let abort = device.map(open_abort).transpose();
+        let abort = abort.inspect_err(|error| {
+            debug!("readers of a source that hangs will wait for it at the end: {error}");
+        });
+        Self {
+            mountpoint: mountpoint.to_owned(),
+            broker,
+            device,
+            abort: abort.ok().flatten(),
+            kept: None,
+            has_ended: false,
+        }
+    }
+
+    /// Where the mount is.
+    pub(super) fn mountpoint(&self) -> &Path {
+        &self.mountpoint
+    }
+
+    /// Keeps a descriptor open as long as the mount.
+    pub(super) fn keep(&mut self, descriptor: OwnedFd) {
+        self.kept = Some(descriptor);
+    }
+
+    /// Whether the mount still has its place in the tree.
+    pub(super) fn is_mounted(&self) -> bool {
+        let found = table::find(&self.mountpoint).ok().flatten();
+        found.is_some_and(|entry| Some(entry.device) == self.device)
+    }
+
+    /// Ends the mount, as [`unmount`] does.
+    pub(super) fn unmount(&self, lazy: bool) -> Result<(), UnmountError> {
+        match &self.broker {
+            Some(broker) => broker.unmount(lazy),
+            None => unmount(&self.mountpoint, lazy),
+        }
+    }
+
+    /// Fails all requests that wait, also those for a source that hangs. Otherwise the kernel does
+    /// so only once all threads of this process have ended, and one in a source that hangs may not
+    /// end for ever.
+    pub(super) fn abort(&mut self) {
+        let Some(abort) = &mut self.abort else {
+            return;
+        };
+        if let Err(error) = abort.write_all(b"1") {
+            warn!("readers may wait until all reads of sources have ended: {error}");
+        }
+    }
+
+    /// The mount is gone, or detached.
+    pub(super) fn ended(mut self) {
+        self.has_ended = true;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let _ = self.unmount(true);
+        }
+    }
+}
+
+/// Opens the control file that ends the connection (Documentation/filesystems/fuse/fuse.rst of the
+/// kernel). Its folder is named after the minor number of the file system's device; the major is 0.
+fn open_abort((_, minor): (u32, u32)) -> io::Result<File> {
+    let name = format!("{minor}/abort");
+    let there = File::options()
+        .write(true)
+        .open(Path::new(CONTROL).join(&name));
+    match there {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let control = control_files()?;
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            Ok(rustix::fs::openat(control, name, flags, Mode::empty())?.into())
+        }
+        there => there,
+    }
+}
+
+/// The control files where nobody has mounted them, in a mount without a place. Takes CAP_SYS_ADMIN.
+fn control_files() -> rustix::io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+    rustix::mount::fsmount(&context, flags, MountAttrFlags::empty())
+}
