@@ -1,4 +1,5 @@
-//! What a disk is: ranges of bytes, exact reads with data and holes, partition tables.
+//! What a disk is: ranges of bytes, exact reads with data and holes, partition tables,
+//! and the formats of images.
 //!
 //! Nothing here does I/O: what is read is given as a [`Disk`].
 //!
@@ -17,6 +18,9 @@
 #![forbid(unsafe_code)]
 
 mod access;
+pub mod cache;
+mod codec;
+pub mod format;
 pub mod gpt;
 mod patch;
 mod range;

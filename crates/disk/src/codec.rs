@@ -1,0 +1,57 @@
+//! Decompressing one block.
+
+use std::io::Read;
+
+use flate2::{Decompress, FlushDecompress, Status};
+use ruzstd::decoding::StreamingDecoder;
+
+/// How a block is compressed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Codec {
+    /// Deflate without header and checksum (RFC 1951), as in qcow2.
+    Deflate,
+    /// Deflate in the zlib format (RFC 1950), as in VMDK.
+    #[allow(dead_code, reason = "for VMDK")]
+    Zlib,
+    /// Zstandard (RFC 8878), as in qcow2.
+    Zstd,
+}
+
+/// Memory that a decoder takes beside its input and its output, in bytes.
+const DECODER_MEMORY: u64 = 256 << 10;
+
+impl Codec {
+    /// Memory that decoding takes beside input and output, in bytes.
+    pub(crate) fn memory(self) -> u64 {
+        DECODER_MEMORY
+    }
+
+    /// The first `length` bytes that `packed` decompresses to; `None` if it is damaged or gives fewer.
+    ///
+    /// What follows in the input after these is not looked at, so that a block that claims
+    /// to be larger takes neither memory nor time.
+    pub(crate) fn decode(self, packed: &[u8], length: usize) -> Option<Vec<u8>> {
+        match self {
+            Self::Deflate => inflate(packed, length, false),
+            Self::Zlib => inflate(packed, length, true),
+            Self::Zstd => zstd(packed, length),
+        }
+    }
+}
+
+fn inflate(packed: &[u8], length: usize, header: bool) -> Option<Vec<u8>> {
+    let mut block = vec![0; length];
+    let mut decoder = Decompress::new(header);
+    let status = decoder
+        .decompress(packed, &mut block, FlushDecompress::Finish)
+        .ok()?;
+    let full = decoder.total_out() == length as u64;
+    (full && matches!(status, Status::StreamEnd | Status::BufError | Status::Ok)).then_some(block)
+}
+
+fn zstd(packed: &[u8], length: usize) -> Option<Vec<u8>> {
+    let mut block = vec![0; length];
+    let mut decoder = StreamingDecoder::new(packed).ok()?;
+    decoder.read_exact(&mut block).ok()?;
+    Some(block)
+}

@@ -1,0 +1,159 @@
+//! The formats of disk images.
+//!
+//! A format is one file of this folder: it recognises its files, and parses them into a map from the
+//! disk's bytes to where they lie. Reading, holes, decompression, caches, errors and
+//! further files are written once, for all maps. To add a format, write its file and name it in [`TABLE`].
+
+mod container;
+mod context;
+mod error;
+mod input;
+mod map;
+mod open;
+mod other;
+mod probe;
+mod qcow2;
+mod raw;
+mod runs;
+mod sequence;
+
+use std::fmt;
+
+pub use container::{Container, Details};
+pub(crate) use context::{Backing, Context, Parsed, Stop};
+pub(crate) use error::SharedError;
+pub use error::{Damage, Defect, FormatError};
+pub use input::File;
+pub(crate) use input::Input;
+pub(crate) use map::{Extent, Map, Packed, Place};
+pub use open::{Given, Need, Opening, Options, Role, Step};
+pub(crate) use probe::Probe;
+pub use probe::{HEAD_SIZE, TAIL_SIZE};
+pub use runs::{Origin, Run, Runs};
+
+/// What is to be known of a format before a file in it is parsed.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// Name in JSON output.
+    pub(crate) name: &'static str,
+    /// Name for people, to stand at the beginning of a sentence.
+    pub(crate) title: &'static str,
+    /// QEMU's name of it, if that is another one.
+    pub(crate) qemu_name: Option<&'static str>,
+    /// Extensions that name the format, without dot. Only an image with one of them may need further files.
+    pub(crate) extensions: &'static [&'static str],
+    /// Whether a file is in this format.
+    pub(crate) recognise: fn(&Probe<'_>) -> bool,
+    /// How its files are read.
+    pub(crate) reading: Reading,
+}
+
+/// How the files of a format are read.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// By this parser.
+    Parse(fn(&mut Context<'_>) -> Result<Parsed, Stop>),
+    /// Not at all. The text says why and what to do.
+    Refuse(&'static str),
+}
+
+/// All formats, in the order in which a file is tried for them: what is found first counts.
+///
+/// Raw is last: it takes every file.
+static TABLE: &[&Kind] = &[
+    &qcow2::KIND,
+    &other::QCOW1,
+    &other::QED,
+    &other::PARALLELS,
+    &other::GZIP,
+    &other::XZ,
+    &other::ZSTD,
+    &other::BZIP2,
+    &other::LZ4,
+    &other::ZIP,
+    &other::SEVEN_ZIP,
+    &other::EWF,
+    &other::DMG,
+    &other::ISO9660,
+    &raw::KIND,
+];
+
+/// The format of a file that may be a disk image.
+#[derive(Clone, Copy)]
+pub struct Format(&'static Kind);
+
+impl Format {
+    /// No container: the bytes are the disk.
+    pub const RAW: Self = Self(&raw::KIND);
+    /// QEMU copy-on-write, version 2 or 3.
+    pub const QCOW2: Self = Self(&qcow2::KIND);
+
+    /// All formats.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|kind| Self(kind))
+    }
+
+    /// The format with this name in JSON output.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|format| format.name() == name)
+    }
+
+    /// Name of the format in JSON output.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Why files in this format are not shown and what to do; `None` if they are parsed.
+    pub fn refusal(self) -> Option<&'static str> {
+        match self.0.reading {
+            Reading::Parse(_) => None,
+            Reading::Refuse(reason) => Some(reason),
+        }
+    }
+
+    /// Extensions that name the format, without dot and in lower case.
+    pub fn extensions(self) -> &'static [&'static str] {
+        self.0.extensions
+    }
+
+    /// Whether QEMU's `name` of a format is this one.
+    pub(crate) fn is_called_by_qemu(self, name: &str) -> bool {
+        self.kind().qemu_name.unwrap_or(self.name()) == name
+    }
+
+    pub(crate) fn kind(self) -> &'static Kind {
+        self.0
+    }
+}
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Format {}
+
+impl std::hash::Hash for Format {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl fmt::Display for Format {
+    /// The format as a person would name it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.title)
+    }
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

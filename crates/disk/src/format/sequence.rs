@@ -1,0 +1,54 @@
+//! Whether reads follow one another.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::ByteRange;
+
+/// Number of readers of one image that are told apart.
+const READERS: usize = 8;
+/// How far from where one read ended the next may begin: the kernel sends several at a time, in any order.
+const NEAR: u64 = 1 << 20;
+/// How much is decoded ahead at least and at most, in bytes.
+const AHEAD: (u64, u64) = (512 << 10, 4 << 20);
+
+/// Where the last reads of an image ended.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    ends: [AtomicU64; READERS],
+    next: AtomicUsize,
+}
+
+impl Default for Sequence {
+    fn default() -> Self {
+        Self {
+            // The first read of an image begins a sequence only at its beginning.
+            ends: std::array::from_fn(|number| {
+                AtomicU64::new(if number == 0 { 0 } else { u64::MAX })
+            }),
+            next: AtomicUsize::new(1),
+        }
+    }
+}
+
+impl Sequence {
+    /// Number of blocks that are decoded ahead at most.
+    pub(super) const MAX_BLOCKS: usize = 64;
+
+    /// What to decode for a read of `range` of a disk of `size` bytes beside what it needs first: the rest of it
+    /// and what follows. `None` if the read continues no other.
+    pub(super) fn next(&self, range: ByteRange, size: u64) -> Option<ByteRange> {
+        let near = |end: u64| range.end() >= end && range.start() <= end.saturating_add(NEAR);
+        for slot in &self.ends {
+            let end = slot.load(Ordering::Relaxed);
+            if near(end) {
+                slot.store(range.end(), Ordering::Relaxed);
+                let ahead = range.len().clamp(AHEAD.0, AHEAD.1);
+                let end = range.end().saturating_add(ahead).min(size);
+                return Some(ByteRange::new(range.start(), end));
+            }
+        }
+        let oldest = self.next.fetch_add(1, Ordering::Relaxed) % READERS;
+        self.ends[oldest].store(range.end(), Ordering::Relaxed);
+        None
+    }
+}
