@@ -168,7 +168,7 @@ fn the_text_is_for_people() {
     let strange = divided_image(&lab, "a\u{1b}[31m\nb.raw", 20 * MIB, "");
     let text = stdout_of(&mut check(&strange, &["--data-disk"]));
     let last = text.lines().last().unwrap();
-    assert!(last.contains("a\\u{1b}[31m\\nb.raw: ready"), "{text:?}");
+    assert!(last.contains("a?[31m?b.raw: ready"), "{text:?}");
 }
 
 #[test]

@@ -41,6 +41,8 @@ fn list_tells_what_appears() {
     };
     let a = image("sub/a.raw");
     assert_eq!(a["view"], "sub/a.vhd");
+    assert_eq!(a["format"], "raw");
+    assert_eq!(a["files"], json!(["sub/a.raw"]));
     assert_eq!(a["source_size"], MIB + 1);
     assert_eq!(a["virtual_size"], 2 * MIB);
     assert_eq!(a["view_size"], 2 * MIB + 512);

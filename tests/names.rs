@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use common::views::{assert_missing, assert_views, images};
 use common::{
-    Lab, Mount, assert_tree, list, listed_reasons, oracle_verify, random_image, stdout_of, vhdfs,
+    Lab, Mount, assert_tree, list, listed_reasons, listed_views, oracle_verify, random_image, run,
+    stdout_of, vhdfs,
 };
 
 #[test]
@@ -94,7 +95,7 @@ fn all_shows_every_file_that_is_an_image() {
         ("a.raw", "a.vhd"),
         ("b", "b.vhd"),
         ("c.bin", "c.bin.vhd"),
-        ("d.qcow2", "d.qcow2.vhd"),
+        ("d.qcow2", "d.vhd"),
         ("sub/e.txt", "sub/e.txt.vhd"),
     ];
     assert_views(lab.path(), &["--all"], &expected);
@@ -115,6 +116,71 @@ fn include_selects_by_the_path_below_the_source_folder() {
     ];
     let arguments = ["--include", "*.bin", "--include", "sub/*.iso"];
     assert_views(lab.path(), &arguments, &expected);
+}
+
+#[test]
+fn an_extension_that_promises_a_container_does_not_make_a_raw_image() {
+    let lab = Lab::new();
+    images(
+        lab.path(),
+        &[
+            "a.vhd",
+            "b.vhdx",
+            "c.avhdx",
+            "d.vdi",
+            "e-flat.VMDK",
+            "f.ova",
+            "g.qcow2",
+            "h.QCOW",
+            "i.raw",
+        ],
+    );
+    assert_views(lab.path(), &[], &[("i.raw", "i.vhd")]);
+    let reasons = listed_reasons(&list(lab.path(), &[]));
+    for (name, reason) in &reasons {
+        assert!(
+            reason.contains("not what its extension says"),
+            "{name}: {reason}"
+        );
+    }
+    assert_eq!(reasons.len(), 8);
+    let arguments = ["--include", "a.*", "--include", "*.VMDK"];
+    let expected = [
+        ("a.vhd", "a.vhd"),
+        ("e-flat.VMDK", "e-flat.vhd"),
+        ("i.raw", "i.vhd"),
+    ];
+    assert_views(lab.path(), &arguments, &expected);
+    // An image that is named alone is no other.
+    let mut alone = vhdfs();
+    alone.arg("cat").arg(lab.path().join("d.vdi"));
+    let output = run(&mut alone);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn control_characters_in_names_reach_no_terminal() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    let name = "a\u{1b}[31m\n\u{9b}b";
+    images(&folder, &[&format!("{name}.raw")]);
+    fs::write(folder.join(format!("{name}.img")), "").expect("a file");
+    let table = stdout_of(vhdfs().arg("list").arg(&folder));
+    assert!(table.contains("a?[31m??b.raw"), "{table:?}");
+    let is_shown =
+        |text: &str| !text.contains(|letter: char| letter != '\n' && letter.is_control());
+    assert!(is_shown(&table), "{table:?}");
+    let json = stdout_of(vhdfs().args(["list", "--json"]).arg(&folder));
+    assert!(is_shown(&json), "{json:?}");
+    let views = listed_views(&list(&folder, &[]));
+    assert_eq!(views[&format!("{name}.raw")], format!("{name}.vhd"));
+    let output = run(vhdfs().arg("cat").arg(folder.join(format!("{name}.img"))));
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        is_shown(&message) && message.contains("a?[31m??b.img"),
+        "{message:?}"
+    );
+    assert_eq!(message.lines().count(), 1, "{message:?}");
 }
 
 #[test]

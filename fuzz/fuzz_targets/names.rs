@@ -16,16 +16,18 @@ impl Siblings for Folder {
     }
 
     fn with_stem(&self, stem: &OsStr) -> Vec<OsString> {
-        let names = spellings(stem).filter(|name| self.0.contains_key(name));
+        let names = spellings(stem, true).filter(|name| self.0.contains_key(name));
         names.collect()
     }
 }
 
 fuzz_target!(|data: &[u8]| {
-    // One name a line; a leading slash, which no name has, marks what appears under its own.
+    // One name a line; a leading slash, which no name has, marks what appears under its own, two
+    // of them what holds several disks.
     let lines = data.split(|&byte| byte == b'\n').take(32);
     let entry = |line: &[u8]| {
         let (claim, name) = match line {
+            [b'/', b'/', name @ ..] => (Claim::Several(2), name),
             [b'/', name @ ..] => (Claim::Own, name),
             name => (Claim::Derived, name),
         };
@@ -35,13 +37,19 @@ fuzz_target!(|data: &[u8]| {
     let folder = Folder(lines.filter_map(entry).collect());
     let mut seen = BTreeMap::new();
     for (name, claim) in &folder.0 {
-        let Ok(view) = view_name(name, *claim, &folder) else {
-            continue;
+        let disks: &[_] = match claim {
+            Claim::Several(_) => &[Some(1), Some(2)],
+            _ => &[None],
         };
-        assert!(view.len() <= 255 && !view.as_bytes().contains(&b'/'));
-        let found = source_of(&view, &folder);
-        assert_eq!(found, Some((name.clone(), *claim)), "{view:?}");
-        let other = seen.insert(view, name);
-        assert_eq!(other, None, "two of one name");
+        for &disk in disks {
+            let Ok(view) = view_name(name, disk, *claim, &folder) else {
+                continue;
+            };
+            assert!(view.len() <= 255 && !view.as_bytes().contains(&b'/'));
+            let found = source_of(&view, &folder);
+            assert_eq!(found, Some((name.clone(), disk, *claim)), "{view:?}");
+            let other = seen.insert(view, name);
+            assert_eq!(other, None, "two of one name");
+        }
     }
 });

@@ -46,6 +46,8 @@ struct Report {
 struct Shown {
     source: String,
     view: String,
+    format: &'static str,
+    files: Vec<String>,
     source_size: u64,
     virtual_size: u64,
     view_size: u64,
@@ -168,9 +170,12 @@ fn remarks_of(catalog: &Catalog, image: &Image) -> Vec<String> {
 impl Shown {
     fn new(image: &Image, view: &Path, warnings: Vec<String>) -> Self {
         let metadata = image.metadata();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
         Self {
-            source: image.shown_path().to_string_lossy().into_owned(),
-            view: view.to_string_lossy().into_owned(),
+            source: text(&image.shown_path()),
+            view: text(view),
+            format: image.format().name(),
+            files: vec![text(&image.shown_path())],
             source_size: metadata.version.size,
             virtual_size: image.virtual_size(),
             view_size: image.view_size(),

@@ -25,6 +25,7 @@ use crate::cli::{Cli, Command, HelperArgs};
 use crate::daemon::broker;
 use crate::folder::catalog;
 use crate::folder::select::Selection;
+use ::check::printable::printable;
 
 /// Exit status where a command failed.
 const FAILED: u8 = 1;
@@ -85,6 +86,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(status) => status,
         Err(failure) => {
             let message = failure.message.trim_start_matches("error: ").trim_end();
+            let message = printable(message);
             // Nobody may be there to read it; the status is what remains.
             let _ = writeln!(io::stderr(), "vhdfs: {message}");
             ExitCode::from(failure.status)

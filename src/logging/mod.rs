@@ -13,6 +13,7 @@ use indicatif::MultiProgress;
 use log::{LevelFilter, Log, Metadata, Record};
 use thiserror::Error;
 
+use check::printable::printable;
 pub use messages::{Message, Messages};
 use system::{SystemLog, severity};
 
@@ -122,8 +123,17 @@ impl Log for Remembering {
 
     fn log(&self, record: &Record<'_>) {
         if self.logger.matches(record) {
-            self.messages.remember(record);
-            self.logger.log(record);
+            // Names of files are others' text.
+            let text = printable(&record.args().to_string());
+            let pass = |record: &Record<'_>| {
+                self.messages.remember(record);
+                self.logger.log(record);
+            };
+            let mut shown = Record::builder();
+            shown.metadata(record.metadata().clone());
+            shown.module_path(record.module_path());
+            shown.file(record.file()).line(record.line());
+            pass(&shown.args(format_args!("{text}")).build());
         }
     }
 

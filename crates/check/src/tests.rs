@@ -234,8 +234,8 @@ fn the_text_holds_no_control_characters_of_an_image() {
         remedy: "",
     };
     let report = Report::new("a\r", Generation::One, vec![finding]);
-    let want = "error    x: the folders \\u{1b}]0;x\\u{7}, \\u{9b}2J\\nb: ready for Azure\n\
-                a\\r: not ready for Azure (generation 1)";
+    let want = "error    x: the folders ?]0;x?, ?2J?b: ready for Azure\n\
+                a?: not ready for Azure (generation 1)";
     assert_eq!(report.to_string(), want);
 }
 

@@ -100,7 +100,8 @@ impl Catalog {
         } else if metadata.kind != Kind::File {
             return Err(Skip::Special);
         }
-        self.examine_image(image, Verdict::Image, None)
+        let verdict = self.options.selection.of_named_file(Path::new(name));
+        self.examine_image(image, verdict, None)
     }
 
     pub(super) fn lookup_single(
@@ -126,14 +127,15 @@ impl Catalog {
         match verdict {
             Verdict::Unselected => return Err(Skip::Unselected),
             Verdict::Excluded => return Err(Skip::Excluded),
-            Verdict::Image | Verdict::VhdOnly => {}
+            Verdict::Compressed => return Err(Skip::Compressed),
+            Verdict::Image | Verdict::Container => {}
         }
         if image.metadata.version.size == 0 && image.metadata.kind == Kind::File {
             return Err(LayoutError::Empty.into());
         }
         self.detect_format(&mut image, handle)?;
         match image.format {
-            Format::Raw if verdict == Verdict::VhdOnly => return Err(Skip::NotVhd),
+            Format::Raw if verdict == Verdict::Container => return Err(Skip::NotContainer),
             Format::Raw => Layout::checked_virtual_size(image.metadata.version.size).map(drop)?,
             Format::FixedVhd => {}
             other => return Err(Skip::Format(other)),

@@ -75,14 +75,17 @@ impl Listing {
             listing: self,
             catalog,
         };
-        let view = names::view_name(name, found.claim(), &siblings)?;
+        let view = names::view_name(name, None, found.claim(), &siblings)?;
         Ok((view, found))
     }
 
     /// A better reason why the entry at `index` does not appear: where nothing selects it, its
     /// content may tell that selecting it would not help.
     pub fn explain(&self, index: usize, skip: Skip) -> Skip {
-        if !matches!(skip, Skip::Unselected | Skip::NotVhd) {
+        if !matches!(
+            skip,
+            Skip::Unselected | Skip::Compressed | Skip::NotContainer
+        ) {
             return skip;
         }
         let format = self.name(index).and_then(|name| {
@@ -160,7 +163,7 @@ impl<'a> LiveSiblings<'a> {
     /// What appears under `view`; `NotFound` as a skip where nothing does.
     pub(super) fn find(self, view: &OsStr) -> Result<Found, Skip> {
         let gone = || Err(io::Error::from(Errno::NOENT).into());
-        let Some((name, _)) = names::source_of(view, &self) else {
+        let Some((name, ..)) = names::source_of(view, &self) else {
             return gone();
         };
         self.examined
@@ -184,7 +187,7 @@ impl Siblings for LiveSiblings<'_> {
     }
 
     fn with_stem(&self, stem: &OsStr) -> Vec<OsString> {
-        names::spellings(stem)
+        names::spellings(stem, self.catalog.options.selection.may_select_xz())
             .filter(|name| beneath::entry_metadata(self.handle.as_fd(), name).is_ok())
             .collect()
     }

@@ -19,15 +19,16 @@ pub enum Skip {
     #[error("an --exclude pattern matches it")]
     Excluded,
     /// Nothing selects it.
-    #[error(
-        "its extension is not one of raw, img, dd, image, disk; select it with --include or --all"
-    )]
+    #[error("its extension names no disk image; select it with --include or --all")]
     Unselected,
-    /// It is called like a VHD and is none.
+    /// Its extensions are those of a compressed image, and nothing selects it.
+    #[error("it is compressed; show it with --compressed")]
+    Compressed,
+    /// Its extension promises a container and it holds none.
     #[error(
-        "it is named like a VHD but does not end with a VHD footer; if it is a raw image, select it with --include or --all"
+        "its content is not what its extension says: a part of another image, cut off, or raw; if it is a raw image, select it with --include or --all"
     )]
-    NotVhd,
+    NotContainer,
     /// There are no bytes in it, or too many.
     #[error(transparent)]
     Size(#[from] LayoutError),
