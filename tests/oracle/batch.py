@@ -1,4 +1,4 @@
-"""Answers many questions to the oracle in one process: see `ask_oracle` in tests/common/oracle.rs."""
+"""Answers many questions to the oracle in one process: see `ask_oracle` in tests/it/harness/oracle.rs."""
 import sys
 
 import fixed_vhd
@@ -11,6 +11,7 @@ for line in sys.stdin:
             footer = fixed_vhd.footer(bytes.fromhex(name), int(size), int(mtime))
             print(fixed_vhd.virtual_size(int(size)), footer.hex())
         case ["layout", size]:
-            fixed_vhd.main(["layout", size.strip()])
+            sys.argv[1:] = ["layout", size.strip()]
+            fixed_vhd.main()
         case _:
             sys.exit(f"not a question: {line!r}")

@@ -1,0 +1,38 @@
+//! Integration tests: the real program, on real mounts, judged by tools that share no code with it.
+//!
+//! One module a topic; what they share is in [`harness`]. All of them run in one process, several at
+//! a time: a test changes nothing that the others see of the machine or of this process. What it
+//! cannot help sharing has a lock in [`harness::machine`].
+
+mod attributes;
+mod bytes;
+mod check;
+mod commands;
+mod consistency;
+mod docs;
+mod engines;
+mod faults;
+mod folders;
+mod formats;
+mod harness;
+mod lifecycle;
+mod links;
+mod model;
+mod names;
+mod operation;
+mod oracle;
+mod packages;
+mod permissions;
+mod readers;
+mod refusals;
+mod sandbox;
+mod scale;
+mod semantics;
+mod shortage;
+mod soak;
+mod tools;
+mod unsafe_code;
+mod upload;
+mod versions;
+mod warnings;
+mod watching;
