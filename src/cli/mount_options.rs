@@ -127,7 +127,7 @@ fn split(list: &str) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-/// The long option that an `-o` option stands for; nothing where it is the kernel's or ignored.
+/// The long option that an `-o` option stands for; `None` if it is the kernel's or ignored.
 fn long_option(name: &str, value: Option<String>) -> Result<Option<String>, OptionError> {
     if name == "remount" {
         return Err(OptionError::Remount);

@@ -14,7 +14,7 @@ use crate::serve::fs::Activity;
 /// How often a changed state is told.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The mount answers. From now on a summary of `activity` is kept up to date.
+/// The mount replies to requests. From now on a summary of `activity` is kept up to date.
 pub(super) fn ready(activity: &Arc<Activity>) {
     if env::var_os("NOTIFY_SOCKET").is_none() {
         return;

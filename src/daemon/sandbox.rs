@@ -47,7 +47,7 @@ pub struct Needs<'a> {
     pub removable: Vec<BorrowedFd<'a>>,
     /// Whether it registers files for the kernel to serve, which takes `CAP_SYS_ADMIN`.
     pub passthrough: bool,
-    /// Whether it tells a service manager about itself through an abstract socket.
+    /// Whether it reports to a service manager through an abstract socket.
     pub abstract_socket: bool,
 }
 

@@ -44,7 +44,7 @@ pub struct Status {
     pub messages: Vec<Message>,
 }
 
-/// Why a daemon does not tell its state.
+/// Why the state of a daemon cannot be had.
 #[derive(Debug, Error)]
 pub enum StatusError {
     /// Nothing of ours is mounted there.
@@ -58,7 +58,7 @@ pub enum StatusError {
     Silent(PathBuf, #[source] io::Error),
 }
 
-/// What a daemon tells about itself.
+/// What a daemon reports about itself.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     pub(super) source: PathBuf,
@@ -106,7 +106,7 @@ impl Reporter {
             .ok()
     }
 
-    /// Answers everybody who connects.
+    /// Replies to everybody who connects.
     pub(super) fn listen(self, socket: Option<&StatusSocket>) -> io::Result<()> {
         let Some(socket) = socket else {
             return Ok(());
@@ -224,7 +224,7 @@ impl Drop for StatusSocket {
 ///
 /// # Errors
 ///
-/// Why it does not tell.
+/// Why its state cannot be had.
 pub fn ask(mountpoint: &Path) -> Result<Status, StatusError> {
     let not_mounted = || StatusError::NotMounted(mountpoint.to_owned());
     let path = table::absolute(mountpoint).map_err(|_| not_mounted())?;

@@ -66,7 +66,7 @@ pub fn behind(file: &Metadata, folder: &Metadata) -> u32 {
     file.mode & left.fold(!0o777, |left, (bits, _)| left | bits)
 }
 
-/// Tag and permission of each entry; nothing where the list is of another version or cut off.
+/// Tag and permission of each entry; `None` if the list is of another version or cut off.
 fn entries(list: &[u8]) -> Option<Vec<(u16, u32)>> {
     let (entries, rest) = list.strip_prefix(&VERSION)?.as_chunks::<8>();
     let entry = |entry: &[u8; 8]| {

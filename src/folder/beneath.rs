@@ -98,7 +98,7 @@ impl SourceFolder {
         Metadata::of(file.as_fd())
     }
 
-    /// The access control list of the file or folder at `path`; nothing where it has none.
+    /// The access control list of the file or folder at `path`; `None` if it has none.
     ///
     /// # Errors
     ///
@@ -247,7 +247,7 @@ pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// The access control list of the entry `name` of an open folder; nothing where it has none.
+/// The access control list of the entry `name` of an open folder; `None` if it has none.
 ///
 /// # Errors
 ///
@@ -257,7 +257,7 @@ pub fn entry_acl(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<V
     read_acl(|list| rustix::fs::lgetxattr(&path, acl::ATTRIBUTE, list))
 }
 
-/// The access control list of the file at `path`; nothing where it has none.
+/// The access control list of the file at `path`; `None` if it has none.
 ///
 /// # Errors
 ///

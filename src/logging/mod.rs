@@ -53,7 +53,7 @@ impl Output {
 }
 
 /// Sends all messages of this process to `output`, once and for all. `verbosity` adds debugging (1)
-/// and every request (2). Answers the memory of the latest warnings and errors.
+/// and every request (2). Returns the memory of the latest warnings and errors.
 pub fn start(verbosity: u8, output: Output) -> Arc<Messages> {
     let mut builder = Builder::new();
     builder.filter_level(match verbosity {

@@ -10,7 +10,7 @@ use super::table;
 use super::unmount::unmount;
 use crate::folder::catalog::Catalog;
 
-/// Checks that the mount point can be used, and answers its canonical path.
+/// Checks that the mount point can be used, and returns its canonical path.
 pub(crate) fn check(mountpoint: &Path, catalog: &Catalog) -> Result<PathBuf, MountError> {
     let path = || mountpoint.to_owned();
     remove_stale_mount(mountpoint)?;

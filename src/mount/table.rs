@@ -22,7 +22,7 @@ pub struct MountEntry {
     pub user: u32,
 }
 
-/// The topmost mount at exactly `mountpoint`; nothing where there is none.
+/// The topmost mount at exactly `mountpoint`; `None` if there is none.
 ///
 /// # Errors
 ///

@@ -131,7 +131,7 @@ impl Pool {
         started.map(drop)
     }
 
-    /// Waits for a job; nothing where none comes and this thread does not stay.
+    /// Waits for a job; `None` if none comes and this thread does not stay.
     fn next(&self, stays: bool) -> Option<Job> {
         let mut state = self.lock();
         state.idle += 1;

@@ -20,7 +20,7 @@ pub trait Disk {
     /// read is never success.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// The first run of data at or behind `offset`, beginning no earlier than `offset`; nothing
+    /// The first run of data at or behind `offset`, beginning no earlier than `offset`; `None`
     /// where only a hole follows. Every byte outside of the runs is zero.
     ///
     /// # Errors

@@ -152,7 +152,7 @@ impl<D: Disk> View<D> {
 
     /// Offset of the first byte at or behind `offset` that is not in a hole (`SEEK_DATA`).
     ///
-    /// Padding is a hole, synthesized bytes are data. Nothing where only a hole follows or
+    /// Padding is a hole, synthesized bytes are data. Returns `None` if only a hole follows or
     /// `offset` is not inside of the view, as lseek(2) has it (`ENXIO`).
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl<D: Disk> View<D> {
     }
 
     /// Offset of the first byte at or behind `offset` that is in a hole (`SEEK_HOLE`), or the
-    /// view's size: every file ends with a hole. Nothing where `offset` is not inside of the view.
+    /// view's size: every file ends with a hole. Returns `None` if `offset` is not inside of the view.
     ///
     /// # Errors
     ///

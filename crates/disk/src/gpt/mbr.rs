@@ -51,7 +51,7 @@ pub struct Mbr {
 }
 
 impl Mbr {
-    /// Takes the first sector of a disk as a boot record; nothing where the signature or the
+    /// Takes the first sector of a disk as a boot record; `None` if the signature or the
     /// form of an entry is wrong, as in the boot sector of a file system.
     pub fn decode(bytes: [u8; MBR_SIZE]) -> Option<Self> {
         let mbr = Self { bytes };

@@ -269,7 +269,7 @@ impl Table {
     }
 }
 
-/// The `size` bytes from sector `lba` on; nothing where they are not wholly on the disk.
+/// The `size` bytes from sector `lba` on; `None` if they are not wholly on the disk.
 fn read_sectors(
     disk: &dyn Disk,
     sector_size: u64,
@@ -304,7 +304,7 @@ pub struct Gpt {
 }
 
 impl Gpt {
-    /// Reads the GPT of a disk; nothing where no protective boot record announces one.
+    /// Reads the GPT of a disk; `None` if no protective boot record announces one.
     ///
     /// # Errors
     ///
