@@ -1,4 +1,17 @@
 //! System calls that no safe wrapper exists for. The only crate of the workspace with `unsafe` code.
+//!
+//! ```
+//! use std::io::Write;
+//!
+//! let mut file = tempfile::tempfile()?;
+//! file.write_all(&[7; 4096])?;
+//! // EOPNOTSUPP where the file system keeps its files in no extents, such as tmpfs.
+//! match sys::extent_count(&file) {
+//!     Ok(count) => assert!(count <= 1),
+//!     Err(error) => assert!(error.raw_os_error().is_some()),
+//! }
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 pub mod memory;
 
@@ -17,6 +30,18 @@ const SYS_CACHESTAT: libc::c_long = 451;
 /// `F_SETSIG` (`asm-generic/fcntl.h`), the same on all architectures but MIPS and PA-RISC, which
 /// vhdfs does not support.
 const F_SETSIG: libc::c_int = 10;
+
+/// `FICLONERANGE` (`linux/fs.h`): `_IOW(0x94, 13, struct file_clone_range)`.
+const FICLONERANGE: libc::Ioctl = 0x4020_940d_u32 as libc::Ioctl;
+
+/// `struct file_clone_range` (`linux/fs.h`).
+#[repr(C)]
+struct FileCloneRange {
+    source: i64,
+    source_offset: u64,
+    source_length: u64,
+    target_offset: u64,
+}
 
 /// `struct fiemap` (`linux/fiemap.h`) without room for extents.
 #[repr(C)]
@@ -57,6 +82,7 @@ struct Cachestat {
     recently_evicted: u64,
 }
 
+const _: () = assert!(size_of::<FileCloneRange>() == 32);
 const _: () = assert!(size_of::<Fiemap>() == 32);
 const _: () = assert!(size_of::<FuseBackingMap>() == 16);
 const _: () = assert!(size_of::<CachestatRange>() == 16);
@@ -84,6 +110,32 @@ pub fn extent_count(file: impl AsFd) -> io::Result<u32> {
     // reads and writes nothing but the fixed-size structure.
     checked(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_FIEMAP, &raw mut map) }.into())?;
     Ok(map.mapped_extents)
+}
+
+/// Makes the `length` bytes of `target` at `target_offset` the same blocks as those of `source` at
+/// `source_offset` (ioctl_ficlonerange(2)). All three numbers are whole blocks of the file system; a `length` of
+/// 0 means to the end.
+///
+/// # Errors
+///
+/// Where the file system cannot, both files are not on one, or the numbers are not aligned (`EINVAL`).
+pub fn clone_range(
+    source: impl AsFd,
+    source_offset: u64,
+    length: u64,
+    target: impl AsFd,
+    target_offset: u64,
+) -> io::Result<()> {
+    let range = FileCloneRange {
+        source: source.as_fd().as_raw_fd().into(),
+        source_offset,
+        source_length: length,
+        target_offset,
+    };
+    let target = target.as_fd().as_raw_fd();
+    // SAFETY: both descriptors are open for the whole call, and the structure has the layout that the
+    // kernel expects.
+    checked(unsafe { libc::ioctl(target, FICLONERANGE, &raw const range) }.into()).map(drop)
 }
 
 /// Number of bytes of the file that are in memory only and not yet on disk.
