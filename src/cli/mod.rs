@@ -2,6 +2,7 @@
 
 mod helper;
 mod mount_options;
+mod size;
 
 use std::path::PathBuf;
 
@@ -70,6 +71,27 @@ pub struct SelectionArgs {
     pub allow_devices: bool,
 }
 
+/// What decides the bytes of a view.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct ViewArgs {
+    /// What becomes of a GPT whose backup is not at the end of the disk that appears
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub gpt: Gpt,
+    /// Show smaller disks in this size, such as 30G or 32GiB, with zeros behind them
+    #[arg(
+        long, value_name = "SIZE", value_parser = size::virtual_size,
+        allow_hyphen_values = true
+    )]
+    pub min_size: Option<u64>,
+}
+
+impl ViewArgs {
+    /// Whether views are as they are without any option.
+    pub fn is_default(&self) -> bool {
+        self.min_size.is_none() && matches!(self.gpt, Gpt::Keep)
+    }
+}
+
 /// Arguments of `vhdfs mount`.
 #[derive(Args, Debug)]
 #[command(
@@ -113,9 +135,9 @@ pub struct MountArgs {
     /// Make snapshots in this folder, which must be on the file system of the images
     #[arg(long, value_name = "DIR")]
     pub snapshot_dir: Option<PathBuf>,
-    /// What becomes of a GPT whose backup the padding takes away from the end of the disk
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
-    pub gpt: Gpt,
+    /// What the views hold.
+    #[command(flatten)]
+    pub view: ViewArgs,
     /// Confine the daemon to reading the source folder, once it is mounted
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub sandbox: Sandbox,
@@ -224,6 +246,9 @@ pub struct ListArgs {
     /// Which files are images.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// What the views hold.
+    #[command(flatten)]
+    pub view: ViewArgs,
     /// Folder of raw images, or a single image
     pub source: PathBuf,
 }
@@ -235,6 +260,9 @@ pub struct InspectArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// What the views hold.
+    #[command(flatten)]
+    pub view: ViewArgs,
     /// Raw image or VHD
     pub file: PathBuf,
 }
@@ -243,9 +271,9 @@ pub struct InspectArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  vhdfs cat ~/images/disk.raw > disk.vhd")]
 pub struct CatArgs {
-    /// What becomes of a GPT whose backup the padding takes away from the end of the disk
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
-    pub gpt: Gpt,
+    /// What the views hold.
+    #[command(flatten)]
+    pub view: ViewArgs,
     /// Raw image
     pub image: PathBuf,
 }
@@ -265,6 +293,9 @@ pub struct CheckArgs {
     /// Leave out what matters only for booting
     #[arg(long)]
     pub data_disk: bool,
+    /// What the views hold.
+    #[command(flatten)]
+    pub view: ViewArgs,
     /// Raw image, VHD, or a view on a mount
     pub image: PathBuf,
 }

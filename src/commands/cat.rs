@@ -2,17 +2,15 @@
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::Failure;
 use super::output::Output;
 use super::print::ignore_closed;
-use crate::advice;
+use super::view::{Named, ViewError};
 use crate::cli::CatArgs;
-use crate::folder::catalog::{self, Catalog, Found};
-use crate::serve::image::{Engine, GptPolicy, OpenImage, Opening};
+use crate::serve::image::{Engine, OpenImage, Policy};
 use disk::ByteRange;
 use vhd::view::Filled;
 
@@ -21,10 +19,6 @@ use vhd::view::Filled;
 enum CatError {
     #[error("standard output is a terminal, and a VHD is no text; redirect it to a file or a pipe")]
     Terminal,
-    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice::on_reading(.1))]
-    Read(PathBuf, #[source] io::Error),
-    #[error("{}: has no view: {}", .0.display(), .1)]
-    NoView(PathBuf, #[source] catalog::Skip),
 }
 
 /// Bytes that are read, checked and written at once.
@@ -37,12 +31,12 @@ pub(super) fn run(args: &CatArgs) -> Result<(), Failure> {
     if io::stdout().is_terminal() {
         return Err(CatError::Terminal.into());
     }
-    let image = open(&args.image, args.gpt.into())?;
+    let image = Named::find(&args.image, &args.view)?.open(&args.view, Policy::Auto)?;
     let mut output = Output::new(io::stdout().as_fd().try_clone_to_owned()?.into())?;
     match write_view(&image, &mut output) {
         Err(Stop::Read(error)) => {
             output.discard();
-            Err(CatError::Read(args.image.clone(), error).into())
+            Err(ViewError::Read(args.image.clone(), error).into())
         }
         Err(Stop::Write(error)) => ignore_closed(Err(error)),
         Ok(()) => Ok(()),
@@ -104,33 +98,4 @@ fn write_data(image: &OpenImage, range: ByteRange, output: &mut Output) -> Resul
         }
     }
     Ok(())
-}
-
-fn open(path: &Path, gpt: GptPolicy) -> Result<OpenImage, CatError> {
-    let failed = |error| CatError::Read(path.to_owned(), error);
-    let no_view = |skip| match skip {
-        catalog::Skip::Unreadable(error) => failed(error),
-        skip => CatError::NoView(path.to_owned(), skip),
-    };
-    if path.is_dir() {
-        return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
-    }
-    let opening = Opening {
-        gpt,
-        ..Opening::default()
-    };
-    // Naming a device is asking for it.
-    let options = catalog::Options {
-        allow_devices: true,
-        ..Default::default()
-    };
-    let catalog = Catalog::open(path, options).map_err(failed)?;
-    let listing = catalog
-        .root()
-        .and_then(|root| catalog.list(&root))
-        .map_err(failed)?;
-    match listing.entry(&catalog, 0).map_err(no_view)? {
-        (_, Found::Image(image)) => OpenImage::open(&catalog, &image, &opening).map_err(failed),
-        (_, Found::Directory(..)) => Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
-    }
 }

@@ -1,22 +1,26 @@
 //! `vhdfs check`: whether Azure would take and boot an image.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::Failure;
 use super::print::{print, print_json};
+use super::view::{Named, ViewError};
 use crate::advice;
 use crate::cli::CheckArgs;
 use crate::folder::beneath;
 use crate::folder::metadata::Kind;
 use crate::folder::source::{Freshness, SourceFile};
+use crate::serve::image::{OpenImage, Policy};
 use check::{self, CheckError, Progress, Report};
+use disk::Disk;
 
 /// A check that takes longer than this tells how far it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,6 +34,8 @@ enum Uncheckable {
     NotAFile(PathBuf),
     #[error("{}: {}", .0.display(), .1)]
     Check(PathBuf, #[source] CheckError),
+    #[error(transparent)]
+    View(#[from] ViewError),
     #[error("{}: it changed meanwhile; check it again", .0.display())]
     Changed(PathBuf),
 }
@@ -59,7 +65,7 @@ fn judge(args: &CheckArgs) -> Result<Report, Uncheckable> {
         generation: args.generation,
         data_disk: args.data_disk,
     };
-    let image = Rc::new(open(&args.image)?);
+    let image = Rc::new(open(args)?);
     let mut shown = Shown::default();
     let name = args.image.to_string_lossy();
     let report = check::check(&name, image.clone(), &options, &mut |progress| {
@@ -67,19 +73,65 @@ fn judge(args: &CheckArgs) -> Result<Report, Uncheckable> {
     });
     shown.clear();
     let failed = |error| Uncheckable::Read(args.image.clone(), error);
-    if image.check().map_err(failed)? == Freshness::Changed {
+    if image.has_changed().map_err(failed)? {
         return Err(Uncheckable::Changed(args.image.clone()));
     }
     report.map_err(|error| Uncheckable::Check(args.image.clone(), error))
 }
 
-fn open(path: &Path) -> Result<SourceFile, Uncheckable> {
+/// What is judged.
+enum Judged {
+    /// A file as it is.
+    File(SourceFile),
+    /// What a mount with the same options shows of it.
+    View(OpenImage),
+}
+
+impl Judged {
+    fn has_changed(&self) -> io::Result<bool> {
+        let checked = match self {
+            Self::File(file) => return Ok(file.check()? == Freshness::Changed),
+            Self::View(image) => image.check(),
+        };
+        match checked {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::STALE) => Ok(true),
+            other => other.map(|()| false),
+        }
+    }
+}
+
+impl Disk for Judged {
+    fn size(&self) -> u64 {
+        match self {
+            Self::File(file) => file.size(),
+            Self::View(image) => image.size(),
+        }
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(buffer, offset),
+            Self::View(image) => image.view().read_exact_at(buffer, offset),
+        }
+    }
+}
+
+fn open(args: &CheckArgs) -> Result<Judged, Uncheckable> {
+    let path = &args.image;
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
     let file = beneath::open_path(path).map_err(failed)?;
     let image = SourceFile::new(file, path).map_err(failed)?;
-    match image.metadata().kind {
-        Kind::File | Kind::BlockDevice => Ok(image),
-        _ => Err(Uncheckable::NotAFile(path.to_owned())),
+    if !matches!(image.metadata().kind, Kind::File | Kind::BlockDevice) {
+        return Err(Uncheckable::NotAFile(path.to_owned()));
+    }
+    if args.view.is_default() {
+        return Ok(Judged::File(image));
+    }
+    match Named::find(path, &args.view) {
+        Ok(named) => Ok(Judged::View(named.open(&args.view, Policy::Never)?)),
+        // That is what the judgement is going to say.
+        Err(ViewError::NoView(..)) => Ok(Judged::File(image)),
+        Err(error) => Err(error.into()),
     }
 }
 

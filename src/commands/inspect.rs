@@ -71,7 +71,7 @@ struct GeometryFields {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let inspection = inspect(&args.file)?;
+    let inspection = inspect(&args.file, args.view.min_size.unwrap_or(0))?;
     if args.json {
         print_json(&inspection)
     } else {
@@ -79,7 +79,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     }
 }
 
-fn inspect(path: &Path) -> Result<Inspection, Failure> {
+fn inspect(path: &Path, min_size: u64) -> Result<Inspection, Failure> {
     let failed = |error| InspectError::Read(path.to_owned(), error);
     let file = crate::folder::beneath::open_path(path).map_err(failed)?;
     let metadata = Metadata::of(file.as_fd()).map_err(failed)?;
@@ -98,15 +98,18 @@ fn inspect(path: &Path) -> Result<Inspection, Failure> {
     };
     let (virtual_size, footer) = match format {
         Format::Raw => {
-            let size = Layout::checked_virtual_size(file_size);
-            let size = size.map_err(|error| InspectError::NoView(path.to_owned(), error))?;
-            (
-                Some(size),
-                FooterFields::decode(&footer_of(path, &metadata, size)),
-            )
+            let no_view = |error| InspectError::NoView(path.to_owned(), error);
+            let size = Layout::checked_virtual_size(file_size.max(min_size)).map_err(no_view)?;
+            (Some(size), footer_of(path, &metadata, file_size, size))
+        }
+        Format::FixedVhd if min_size > disk_size(format, file_size) => {
+            let disk_size = disk_size(format, file_size);
+            let no_view = |error| InspectError::NoView(path.to_owned(), error);
+            let size = Layout::checked_virtual_size(min_size).map_err(no_view)?;
+            (Some(size), footer_of(path, &metadata, disk_size, size))
         }
         Format::FixedVhd => (
-            Some(file_size - FOOTER_SIZE as u64),
+            Some(disk_size(format, file_size)),
             stored().map_err(failed)?,
         ),
         _ => (None, stored().map_err(failed)?),
@@ -116,19 +119,32 @@ fn inspect(path: &Path) -> Result<Inspection, Failure> {
         format: format.name(),
         file_size,
         virtual_size,
-        padding: virtual_size.map(|size| size.saturating_sub(file_size)),
+        padding: virtual_size.map(|size| size.saturating_sub(disk_size(format, file_size))),
         footer,
     })
 }
 
-/// The footer that the view of a raw image will have.
-fn footer_of(path: &Path, metadata: &Metadata, virtual_size: u64) -> [u8; FOOTER_SIZE] {
+/// Size in bytes of the disk in a file that is raw or a fixed VHD.
+fn disk_size(format: Format, file_size: u64) -> u64 {
+    match format {
+        Format::FixedVhd => file_size.saturating_sub(FOOTER_SIZE as u64),
+        _ => file_size,
+    }
+}
+
+/// The footer that the view of a disk will have.
+fn footer_of(
+    path: &Path,
+    metadata: &Metadata,
+    disk_size: u64,
+    virtual_size: u64,
+) -> Option<FooterFields> {
     let identity = Identity {
         base_name: path.file_name().unwrap_or_default().as_encoded_bytes(),
-        source_size: metadata.version.size,
+        source_size: disk_size,
         mtime_seconds: metadata.version.mtime.seconds,
     };
-    Footer::fixed(identity, virtual_size).encode()
+    FooterFields::decode(&Footer::fixed(identity, virtual_size).encode())
 }
 
 impl FooterFields {

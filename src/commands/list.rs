@@ -10,10 +10,11 @@ use thiserror::Error;
 
 use super::print::{print, print_json};
 use super::table::{Style, Table};
-use super::{Failure, catalog_options};
+use super::{Failure, catalog_options, view};
 use crate::advice;
-use crate::cli::ListArgs;
+use crate::cli::{ListArgs, ViewArgs};
 use crate::folder::catalog::{Catalog, Directory, Found, Image, Skip};
+use crate::serve::image::{OpenImage, Policy, Refusal};
 use check;
 use vhd::format::Format;
 
@@ -37,6 +38,8 @@ struct ListError(PathBuf, #[source] io::Error);
 /// replacement characters.
 #[derive(Debug, Serialize)]
 struct Report {
+    #[serde(skip)]
+    view: ViewArgs,
     source: String,
     images: Vec<Shown>,
     skipped: Vec<Skipped>,
@@ -65,9 +68,10 @@ struct Skipped {
 
 pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
     let failed = |error| ListError(args.source.clone(), error);
-    let options = catalog_options(&args.selection, false)?;
+    let options = catalog_options(&args.selection, &args.view, false)?;
     let catalog = Catalog::open(&args.source, options).map_err(failed)?;
     let mut report = Report {
+        view: args.view,
         source: args.source.to_string_lossy().into_owned(),
         images: Vec::new(),
         skipped: Vec::new(),
@@ -101,8 +105,8 @@ impl Report {
                     Ok((_, Found::Directory(inner, _))) => folders.push(inner),
                     Ok((view, Found::Image(image))) => {
                         let view = folder.shown_path().join(view);
-                        let remarks = remarks_of(catalog, &image);
-                        self.images.push(Shown::new(&image, &view, remarks));
+                        let shown = Shown::new(catalog, &image, &view, &self.view);
+                        self.images.push(shown);
                     }
                     Err(skip) if skip.is_gone() => {}
                     Err(skip) => {
@@ -161,14 +165,22 @@ impl Report {
 }
 
 /// What is worth knowing about an image at a glance.
-fn remarks_of(catalog: &Catalog, image: &Image) -> Vec<String> {
-    let source = catalog.open_source(image);
-    let remarks = source.and_then(|source| check::remarks(&source, image.format()));
-    remarks.unwrap_or_else(|error| vec![format!("its content cannot be read: {error}")])
+fn warnings_of(image: &Image, opened: Result<OpenImage, Refusal>) -> Vec<String> {
+    let unread = |error| vec![format!("its content cannot be read: {error}")];
+    match opened {
+        Ok(opened) => check::remarks(opened.view(), image.shown_format()).unwrap_or_else(unread),
+        Err(Refusal::Source(error)) => unread(error),
+        Err(refusal) => vec![format!("cannot be opened: {refusal}")],
+    }
 }
 
 impl Shown {
-    fn new(image: &Image, view: &Path, warnings: Vec<String>) -> Self {
+    fn new(catalog: &Catalog, image: &Image, view: &Path, args: &ViewArgs) -> Self {
+        let opened = view::open(catalog, image, args, Policy::Never);
+        let derived = || image.identity().unique_id(image.virtual_size());
+        let stored = opened.as_ref().ok().map(view::unique_id);
+        let unique_id = stored.and_then(Result::ok).unwrap_or_else(derived);
+        let warnings = warnings_of(image, opened);
         let metadata = image.metadata();
         let text = |path: &Path| path.to_string_lossy().into_owned();
         Self {
@@ -176,11 +188,11 @@ impl Shown {
             view: text(view),
             format: image.format().name(),
             files: vec![text(&image.shown_path())],
-            source_size: metadata.version.size,
+            source_size: image.disk_size(),
             virtual_size: image.virtual_size(),
             view_size: image.view_size(),
             allocated_size: metadata.blocks * 512,
-            unique_id: image.identity().unique_id().to_string(),
+            unique_id: unique_id.to_string(),
             warnings,
         }
     }

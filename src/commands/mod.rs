@@ -12,6 +12,7 @@ mod print;
 mod status;
 mod table;
 mod umount;
+mod view;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -94,14 +95,17 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// The options of a catalog that shows what the user selected, in the size that was asked for.
 fn catalog_options(
     args: &cli::SelectionArgs,
+    view: &cli::ViewArgs,
     log_skipped: bool,
 ) -> Result<catalog::Options, Failure> {
     Ok(catalog::Options {
         selection: Selection::new(args.all, &args.include, &args.exclude)
             .map_err(|error| Failure::usage(format!("{error}; patterns are those of the shell")))?,
         allow_devices: args.allow_devices,
+        min_size: view.min_size.unwrap_or(0),
         log_skipped,
     })
 }

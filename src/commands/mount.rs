@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
 use indicatif::MultiProgress;
+use log::warn;
 
 use super::{Failure, background, catalog_options};
 use crate::cli::{self, MountArgs, Snapshot, kernel_options};
@@ -80,6 +81,11 @@ fn serve(
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Failure> {
     background::prepare_process();
+    if let Some(size) = args.view.min_size
+        && let Some(remark) = check::size_remark(size)
+    {
+        warn!("--min-size {size}: {remark}");
+    }
     let options = Options {
         access: match (args.allow_other, args.allow_root) {
             (true, _) => Access::Other,
@@ -99,7 +105,7 @@ fn serve(
             cli::Sandbox::Off => Sandbox::Off,
         },
         snapshot_folder: args.snapshot_dir.clone(),
-        gpt: args.gpt.into(),
+        gpt: args.view.gpt.into(),
         threads: args.threads.into(),
         kernel: kernel_options(&args.options),
     };
@@ -112,7 +118,7 @@ fn serve(
     let request = Request {
         source: args.source.clone(),
         mountpoint: args.mountpoint.clone(),
-        catalog: catalog_options(&args.selection, true)?,
+        catalog: catalog_options(&args.selection, &args.view, true)?,
         ownership,
         options,
     };

@@ -14,6 +14,7 @@ mod engines;
 mod faults;
 mod folders;
 mod formats;
+mod grow;
 mod harness;
 mod lifecycle;
 mod links;

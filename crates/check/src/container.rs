@@ -4,8 +4,8 @@ use std::io;
 
 use super::context::Context;
 use super::rules;
-use disk::Disk;
 use disk::gpt::Gpt;
+use disk::{Disk, Prefix};
 use vhd::footer::{DISK_TYPE_FIXED, FOOTER_SIZE, Footer, checksum};
 use vhd::format::{Format, HEAD_SIZE, TAIL_SIZE};
 
@@ -226,12 +226,7 @@ pub fn remarks(image: &dyn Disk, source: Format) -> io::Result<Vec<String>> {
     if !virtual_size.is_multiple_of(MIB) {
         remarks.push(format!("virtual size {virtual_size} bytes is no whole MiB"));
     }
-    if virtual_size < super::size::MINIMUM {
-        remarks.push("smaller than 20 MiB, which Azure does not take".to_owned());
-    }
-    if virtual_size > super::size::MAXIMUM {
-        remarks.push("larger than 32,767 GiB, which Azure does not take".to_owned());
-    }
+    remarks.extend(super::size::remark(virtual_size).map(str::to_owned));
     remarks.extend(table_remarks(image, &container, source)?);
     Ok(remarks)
 }
@@ -241,7 +236,7 @@ fn table_remarks(
     container: &Container,
     source: Format,
 ) -> io::Result<Vec<String>> {
-    let body = Body(image, container.body_size);
+    let body = Prefix::new(image, container.body_size);
     let Some(gpt) = Gpt::read(&body)? else {
         let signed = container.body_size >= 512 && super::content::is_signed(&body)?;
         let none = (!signed).then(|| "no partition table".to_owned());
@@ -266,17 +261,4 @@ fn table_remarks(
             (Ok(_), true) => Vec::new(),
         },
     )
-}
-
-/// The first bytes of an image as a disk.
-struct Body<'a>(&'a dyn Disk, u64);
-
-impl Disk for Body<'_> {
-    fn size(&self) -> u64 {
-        self.1
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
-    }
 }

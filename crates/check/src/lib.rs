@@ -31,6 +31,7 @@ use thiserror::Error;
 pub use container::remarks;
 pub use context::Progress;
 pub use report::{Finding, Generation, Level, Report, Verdict};
+pub use size::remark as size_remark;
 
 use container::Container;
 use context::Context;

@@ -11,15 +11,27 @@ use vhd::format::Format;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 /// Least virtual size of a managed disk that is uploaded: 20,972,032 bytes with the footer.
-pub(super) const MINIMUM: u64 = 20 * MIB;
+const MINIMUM: u64 = 20 * MIB;
 /// Largest virtual size that can be uploaded: 35,183,298,347,520 bytes with the footer.
-pub(super) const MAXIMUM: u64 = 32_767 * GIB;
+const MAXIMUM: u64 = 32_767 * GIB;
 /// "The maximum size allowed for the VHD is 1,023 GB."
 const GUIDE: u64 = 1_023 * GIB;
 /// What a boot record can address in sectors of 512 bytes.
 const MBR: u64 = 2 * TIB;
 /// Largest OS disk, and the limit of several uploaders.
 const OS_DISK: u64 = 4_095 * GIB;
+
+/// What is worth knowing at a glance about a disk of `virtual_size` bytes, as far as Azure takes it.
+pub fn remark(virtual_size: u64) -> Option<&'static str> {
+    match virtual_size {
+        ..MINIMUM => Some("smaller than 20 MiB, which Azure does not take"),
+        size if size > MAXIMUM => Some("larger than 32,767 GiB, which Azure does not take"),
+        size if size > OS_DISK => {
+            Some("larger than 4,095 GiB, which Azure takes as a data disk only")
+        }
+        _ => None,
+    }
+}
 
 /// Judges the virtual size.
 pub(super) fn judge(

@@ -32,6 +32,43 @@ pub trait Disk {
     }
 }
 
+/// The first bytes of a disk as a disk of their own.
+#[derive(Clone, Copy)]
+pub struct Prefix<'a> {
+    disk: &'a dyn Disk,
+    size: u64,
+}
+
+impl<'a> Prefix<'a> {
+    /// The first `size` bytes of `disk`; all of it where it has no more.
+    pub fn new(disk: &'a dyn Disk, size: u64) -> Self {
+        let size = size.min(disk.size());
+        Self { disk, size }
+    }
+}
+
+impl Disk for Prefix<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.disk.read_exact_at(buffer, offset)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<ByteRange>> {
+        let inside = ByteRange::new(0, self.size);
+        let data = self.disk.next_data(offset)?;
+        Ok(data
+            .map(|data| data.intersect(inside))
+            .filter(|data| !data.is_empty()))
+    }
+}
+
 impl Disk for [u8] {
     fn size(&self) -> u64 {
         self.len() as u64

@@ -25,6 +25,6 @@ pub mod gpt;
 mod patch;
 mod range;
 
-pub use access::Disk;
+pub use access::{Disk, Prefix};
 pub use patch::Patch;
 pub use range::ByteRange;

@@ -8,6 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::geometry::Geometry;
+use crate::layout;
 
 /// Size of a disk sector, the unit of every VHD structure, in bytes.
 pub const SECTOR_SIZE: u64 = 512;
@@ -75,13 +76,19 @@ pub struct Identity<'a> {
 }
 
 impl Identity<'_> {
-    /// The `unique id` field: a UUIDv5 (RFC 9562), so that the same source has it everywhere.
-    pub fn unique_id(&self) -> Uuid {
+    /// The `unique id` field of a view of `virtual_size` bytes: a UUIDv5 (RFC 9562), so that the
+    /// same source has it everywhere. The virtual size is part of it only where the disk was made
+    /// larger than whole MiB demand.
+    pub fn unique_id(&self, virtual_size: u64) -> Uuid {
         let mut name = self.base_name.to_vec();
         name.push(0);
         name.extend(self.source_size.to_string().bytes());
         name.push(0);
         name.extend(self.mtime_seconds.to_string().bytes());
+        if layout::virtual_size(self.source_size).is_some_and(|size| size < virtual_size) {
+            name.push(0);
+            name.extend(virtual_size.to_string().bytes());
+        }
         Uuid::new_v5(&NAMESPACE, &name)
     }
 
@@ -170,7 +177,7 @@ impl Footer {
             geometry: Geometry::of(virtual_size),
             disk_type: DISK_TYPE_FIXED,
             checksum: 0,
-            unique_id: identity.unique_id(),
+            unique_id: identity.unique_id(virtual_size),
             saved_state: 0,
         };
         footer.checksum = checksum(&footer.encode());
@@ -306,6 +313,19 @@ mod tests {
         assert_eq!(bytes[48..56], (1_u64 << 20).to_be_bytes());
         assert_eq!(bytes[60..64], [0, 0, 0, 2]);
         assert!(bytes[84..].iter().all(|&byte| byte == 0));
+    }
+
+    /// Computed from the contract's words with Python's `uuid.uuid5`.
+    #[test]
+    fn the_id_of_a_grown_disk_holds_its_size() {
+        let identity = Identity {
+            base_name: b"disk.raw",
+            source_size: 1,
+            mtime_seconds: 1_700_000_000,
+        };
+        let id = |size: u64| identity.unique_id(size << 20).to_string();
+        assert_eq!(id(1), "6815257c-8a2f-5581-86b6-6b4fde123dbd");
+        assert_eq!(id(2), "68c35c99-dd8f-58a8-bd1d-ae7583381d2d");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub enum LayoutError {
     /// The view would be larger than a file can be.
     #[error("its {0} bytes leave no room for a footer in the largest file size")]
     TooLarge(u64),
+    /// The disk cannot be shown with this virtual size: it is larger, or the size is no whole MiB.
+    #[error("a virtual size of {0} bytes does not fit the disk")]
+    VirtualSize(u64),
     /// A replaced piece is not wholly inside the virtual disk, or not behind the piece before.
     #[error("the replaced bytes {0} are outside of the disk or overlap others")]
     Patch(ByteRange),
@@ -73,13 +76,18 @@ pub enum Origin<'a> {
 pub struct Layout {
     regions: Vec<Region>,
     virtual_size: u64,
+    source_size: u64,
 }
 
 /// Virtual size in bytes of the disk that appears for a source of `source_size` bytes: rounded up
-/// to a whole MiB. Nothing where that cannot be expressed.
+/// to a whole MiB. `None` where that cannot be expressed.
 pub fn virtual_size(source_size: u64) -> Option<u64> {
     source_size.checked_next_multiple_of(ALIGNMENT)
 }
+
+/// Largest virtual size in bytes that a view can have: a whole MiB, with room for the footer in the
+/// largest file.
+pub const MAX_VIRTUAL_SIZE: u64 = (MAX_FILE_SIZE - FOOTER_SIZE as u64) / ALIGNMENT * ALIGNMENT;
 
 impl Layout {
     /// The view of a raw source: its body with `patches` laid over it, padding, footer.
@@ -94,9 +102,32 @@ impl Layout {
         patches: Vec<Patch>,
     ) -> Result<Self, LayoutError> {
         let virtual_size = Self::checked_virtual_size(source_size)?;
+        Self::grown_vhd(source_size, virtual_size, footer, patches)
+    }
+
+    /// The view of a disk of `source_size` bytes as one of `virtual_size` bytes, a whole MiB: its
+    /// body with `patches` laid over it, zeros, footer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Layout::fixed_vhd`], and where `virtual_size` is below the disk's size or no whole
+    /// MiB.
+    pub fn grown_vhd(
+        source_size: u64,
+        virtual_size: u64,
+        footer: [u8; FOOTER_SIZE],
+        patches: Vec<Patch>,
+    ) -> Result<Self, LayoutError> {
+        if virtual_size < Self::checked_virtual_size(source_size)?
+            || virtual_size > MAX_VIRTUAL_SIZE
+            || !virtual_size.is_multiple_of(ALIGNMENT)
+        {
+            return Err(LayoutError::VirtualSize(virtual_size));
+        }
         let mut layout = Self {
             regions: Vec::with_capacity(3 + 2 * patches.len()),
             virtual_size,
+            source_size,
         };
         for patch in patches {
             let range = ByteRange::at(patch.offset, patch.bytes.len() as u64);
@@ -124,6 +155,7 @@ impl Layout {
         let mut layout = Self {
             regions: Vec::with_capacity(1),
             virtual_size,
+            source_size: file_size,
         };
         layout.push(ByteRange::new(0, file_size), Content::Source);
         Ok(layout)
@@ -146,6 +178,11 @@ impl Layout {
     /// Size of the disk in bytes, without the footer.
     pub fn virtual_size(&self) -> u64 {
         self.virtual_size
+    }
+
+    /// Size in bytes of what the source holds of the view, from its beginning on.
+    pub fn source_size(&self) -> u64 {
+        self.source_size
     }
 
     /// Size of the whole view in bytes, with the footer.
@@ -287,6 +324,26 @@ mod tests {
         }
         assert!(Layout::fixed_vhd(MAX_FILE_SIZE - 2 * MIB, FOOTER, vec![]).is_ok());
         assert_eq!(Layout::verbatim(511), Err(LayoutError::Empty));
+    }
+
+    #[test]
+    fn a_disk_grows_by_zeros_and_never_shrinks() {
+        let layout = Layout::grown_vhd(MIB + 1, 5 * MIB, FOOTER, vec![]).unwrap();
+        let end = 5 * MIB + 512;
+        assert_eq!(
+            ranges(&layout),
+            [
+                (0, MIB + 1, 's'),
+                (MIB + 1, 5 * MIB, 'z'),
+                (5 * MIB, end, 'b')
+            ]
+        );
+        assert_eq!((layout.source_size(), layout.view_size()), (MIB + 1, end));
+        for wrong in [0, MIB, 2 * MIB + 512, MAX_VIRTUAL_SIZE + MIB, u64::MAX] {
+            let refused = Layout::grown_vhd(MIB + 1, wrong, FOOTER, vec![]);
+            assert_eq!(refused, Err(LayoutError::VirtualSize(wrong)), "{wrong}");
+        }
+        assert!(Layout::grown_vhd(1, MAX_VIRTUAL_SIZE, FOOTER, vec![]).is_ok());
     }
 
     #[test]

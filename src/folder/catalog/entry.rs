@@ -46,6 +46,8 @@ pub struct Image {
     pub(super) location: Location,
     pub(super) metadata: Metadata,
     pub(super) format: Format,
+    /// Virtual size in bytes that it grows to where it is smaller.
+    pub(super) min_size: u64,
 }
 
 /// An entry that appears.
@@ -120,6 +122,7 @@ impl Image {
             location,
             metadata,
             format: Format::Raw,
+            min_size: 0,
         }
     }
 
@@ -152,20 +155,57 @@ impl Image {
         self.format
     }
 
+    /// The format whose rules decide what can be changed in the view: raw for all that does not
+    /// appear byte for byte.
+    pub fn shown_format(&self) -> Format {
+        match self.keeps_bytes() {
+            true => self.format,
+            false => Format::Raw,
+        }
+    }
+
     /// The identity that the footer carries.
     pub fn identity(&self) -> Identity<'_> {
         Identity {
             base_name: self.name.as_encoded_bytes(),
-            source_size: self.metadata.version.size,
+            source_size: self.disk_size(),
             mtime_seconds: self.metadata.version.mtime.seconds,
         }
     }
 
-    /// Size of the disk in bytes, without the footer.
-    pub fn virtual_size(&self) -> u64 {
+    /// Size in bytes of the disk that the source holds.
+    pub fn disk_size(&self) -> u64 {
         let size = self.metadata.version.size;
         match self.format {
             Format::FixedVhd => size.saturating_sub(FOOTER_SIZE as u64),
+            _ => size,
+        }
+    }
+
+    /// Whether its disk appears larger than whole MiB demand.
+    pub fn is_grown(&self) -> bool {
+        self.ungrown_size() < self.virtual_size()
+    }
+
+    /// Whether it is a VHD that appears byte for byte.
+    pub fn keeps_bytes(&self) -> bool {
+        self.format == Format::FixedVhd && !self.is_grown()
+    }
+
+    /// Size of the disk in bytes as it appears, without the footer.
+    pub fn virtual_size(&self) -> u64 {
+        let size = self.ungrown_size();
+        if self.min_size <= size {
+            return size;
+        }
+        layout::virtual_size(self.min_size).unwrap_or(size)
+    }
+
+    /// Virtual size in bytes where nothing makes the disk larger.
+    fn ungrown_size(&self) -> u64 {
+        let size = self.disk_size();
+        match self.format {
+            Format::FixedVhd => size,
             _ => layout::virtual_size(size).unwrap_or(size),
         }
     }
@@ -175,20 +215,19 @@ impl Image {
         self.virtual_size() + FOOTER_SIZE as u64
     }
 
-    /// What stands where in the view. `patches` are laid over the body of a raw image; a VHD
+    /// What stands where in the view. `patches` are laid over the body; a VHD that does not grow
     /// appears as it is.
     ///
     /// # Errors
     ///
     /// Where the source is empty or too large, or the patches do not fit.
     pub fn layout(&self, patches: Vec<Patch>) -> Result<Layout, LayoutError> {
-        let size = self.metadata.version.size;
-        if self.format == Format::FixedVhd {
-            return Layout::verbatim(size);
+        if self.keeps_bytes() {
+            return Layout::verbatim(self.metadata.version.size);
         }
-        let virtual_size = Layout::checked_virtual_size(size)?;
+        let virtual_size = self.virtual_size();
         let footer = Footer::fixed(self.identity(), virtual_size);
-        Layout::fixed_vhd(size, footer.encode(), patches)
+        Layout::grown_vhd(self.disk_size(), virtual_size, footer.encode(), patches)
     }
 }
 

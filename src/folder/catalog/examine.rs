@@ -134,6 +134,7 @@ impl Catalog {
             return Err(LayoutError::Empty.into());
         }
         self.detect_format(&mut image, handle)?;
+        image.min_size = self.options.min_size;
         match image.format {
             Format::Raw if verdict == Verdict::Container => return Err(Skip::NotContainer),
             Format::Raw => Layout::checked_virtual_size(image.metadata.version.size).map(drop)?,

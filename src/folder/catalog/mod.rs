@@ -40,6 +40,8 @@ pub struct Options {
     pub selection: Selection,
     /// Whether links to block devices appear.
     pub allow_devices: bool,
+    /// Virtual size in bytes that smaller disks grow to; 0 where none does.
+    pub min_size: u64,
     /// Whether a file that does not appear because of its format is told to the log, once.
     pub log_skipped: bool,
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use log::info;
+use log::{Level, log};
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use sharded_slab::Slab;
@@ -101,8 +101,12 @@ impl OpenImages {
         }
         drop(remarked);
         // Whoever reads the view gets the error, if it lasts.
-        for remark in check::remarks(opened.view(), image.format()).unwrap_or_default() {
-            info!("{}: {remark}", image.shown_path().display());
+        let level = match image.is_grown() {
+            true => Level::Warn,
+            false => Level::Info,
+        };
+        for remark in check::remarks(opened.view(), image.shown_format()).unwrap_or_default() {
+            log!(level, "{}: {remark}", image.shown_path().display());
         }
     }
 

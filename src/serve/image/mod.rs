@@ -12,9 +12,8 @@ use thiserror::Error;
 
 use crate::folder::catalog::{Catalog, Image};
 use crate::folder::source::{Freshness, SourceFile};
-use disk::ByteRange;
 use disk::gpt::{self, RelocateError};
-use vhd::format::Format;
+use disk::{ByteRange, Prefix};
 use vhd::layout::{LayoutError, Origin};
 use vhd::view::{Filled, View};
 
@@ -58,11 +57,17 @@ pub struct Opening {
 
 /// Why a view that the user asked for cannot be opened, whatever the source says.
 #[derive(Debug, Error)]
-enum Refusal {
+pub enum Refusal {
+    /// The source cannot be opened in the version that was found.
+    #[error(transparent)]
+    Source(#[from] io::Error),
+    /// A snapshot is demanded, and cannot be had.
     #[error("no snapshot: {0}")]
     Snapshot(#[from] SnapshotError),
-    #[error("its GPT cannot be relocated: {0}; mount with --gpt keep to read it as it is")]
+    /// The partition table cannot be made one of the disk that appears.
+    #[error("its GPT cannot be relocated: {0}; --gpt keep leaves it as it is")]
     Gpt(#[from] RelocateError),
+    /// There is no view of a source of this size.
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }
@@ -75,10 +80,11 @@ impl OpenImage {
     /// `ESTALE` where the source is another version by now; the file system's own; where
     /// `opening` demands what cannot be had, `EOPNOTSUPP`, with the reason in the log.
     pub fn open(catalog: &Catalog, image: &Image, opening: &Opening) -> io::Result<Self> {
-        let source = catalog.open_source(image)?;
-        let prepared = Self::prepare(catalog, image, opening, source);
-        prepared.map_err(|refusal| {
-            let errno = refusal.errno();
+        Self::prepare(catalog, image, opening).map_err(|refusal| {
+            let errno = match refusal {
+                Refusal::Source(error) => return error,
+                _ => refusal.errno(),
+            };
             if errno != Errno::STALE {
                 warn!(
                     "{}: cannot be opened: {refusal}",
@@ -89,15 +95,18 @@ impl OpenImage {
         })
     }
 
-    fn prepare(
-        catalog: &Catalog,
-        image: &Image,
-        opening: &Opening,
-        source: SourceFile,
-    ) -> Result<Self, Refusal> {
-        let patches = match (opening.gpt, image.format()) {
-            (GptPolicy::Relocate, Format::Raw) => gpt::relocate(&source, image.virtual_size())?,
-            _ => Vec::new(),
+    /// Opens the image in the version that was found, or says in words why not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenImage::open`].
+    pub fn prepare(catalog: &Catalog, image: &Image, opening: &Opening) -> Result<Self, Refusal> {
+        let source = catalog.open_source(image)?;
+        let patches = if opening.gpt == GptPolicy::Relocate && !image.keeps_bytes() {
+            let disk = Prefix::new(&source, image.disk_size());
+            gpt::relocate(&disk, image.virtual_size())?
+        } else {
+            Vec::new()
         };
         let layout = image.layout(patches)?;
         // A clone fails where the source has changed since it was opened, so patches fit it.
@@ -217,6 +226,7 @@ impl OpenImage {
 impl Refusal {
     fn errno(&self) -> Errno {
         match self {
+            Self::Source(error) => Errno::from_io_error(error).unwrap_or(Errno::IO),
             Self::Snapshot(error) => error.errno(),
             Self::Gpt(RelocateError::Io(error)) => Errno::from_io_error(error).unwrap_or(Errno::IO),
             Self::Gpt(_) => Errno::OPNOTSUPP,

@@ -160,6 +160,14 @@ impl Snapshots {
         })
     }
 
+    /// Makes snapshots by `policy`, beside the sources.
+    pub fn by_policy(policy: Policy) -> Self {
+        Self {
+            policy,
+            ..Self::default()
+        }
+    }
+
     /// Lets `files` make the files, where this process will not be able to.
     pub fn with_files_by(mut self, files: Arc<dyn UnnamedFiles>) -> Self {
         self.files = Some(files);
@@ -258,6 +266,10 @@ impl Snapshots {
 
 /// Grows the clone to the size of the view and writes what the layout synthesizes.
 fn complete(clone: &File, layout: &Layout) -> io::Result<()> {
+    if clone.metadata()?.len() > layout.source_size() {
+        // What stands behind the disk, such as the footer of a VHD that grows, is no part of it.
+        clone.set_len(layout.source_size())?;
+    }
     let hole = last_block_if_hole(clone)?;
     clone.set_len(layout.view_size())?;
     if let Some(start) = hole {

@@ -1,0 +1,104 @@
+//! Sizes and ranges of bytes as users write them.
+
+use vhd::layout::MAX_VIRTUAL_SIZE;
+
+/// Letters of the binary units, from 1 KiB on.
+const UNITS: &str = "KMGTP";
+
+/// A number of bytes: digits, and K, M, G, T or P, also as KiB or kib, for powers of 1,024.
+///
+/// # Errors
+///
+/// What is wrong with the text, for the user.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let end = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let shift = match unit_shift(unit) {
+        Some(shift) if !digits.is_empty() => shift,
+        _ => {
+            return Err(
+                "not a size; write bytes, or a number and K, M, G, T or P (1G = 1GiB = 1,073,741,824)"
+                    .into(),
+            );
+        }
+    };
+    let number = digits.parse::<u64>().ok();
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|size| *size <= i64::MAX as u64)
+        .ok_or_else(|| "larger than a file can be".into())
+}
+
+/// A virtual size in bytes, at least 1.
+///
+/// # Errors
+///
+/// What is wrong with the text, for the user.
+pub(super) fn virtual_size(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        0 => Err("a disk holds at least one byte".into()),
+        size if size > MAX_VIRTUAL_SIZE => Err("larger than the disk in a file can be".into()),
+        size => Ok(size),
+    }
+}
+
+/// What a unit multiplies with, as a power of 2; `None` where it is none.
+fn unit_shift(unit: &str) -> Option<u32> {
+    let mut letters = unit.chars();
+    let Some(letter) = letters.next() else {
+        return Some(0);
+    };
+    let place = UNITS.find(letter.to_ascii_uppercase())?;
+    let rest = letters.as_str();
+    (rest.is_empty() || rest.eq_ignore_ascii_case("ib")).then_some(10 * (place as u32 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_powers_of_1024() {
+        for (text, size) in [
+            ("0", 0),
+            ("512", 512),
+            ("1k", 1 << 10),
+            ("30G", 30 << 30),
+            ("32GiB", 32 << 30),
+            ("4tib", 4 << 40),
+            ("8191P", 8191 << 50),
+            ("9223372036854775807", i64::MAX as u64),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_in_words() {
+        for text in [
+            "", "G", "30X", "-1", "+1", "1.5G", "1GB", "1 G", "0x10", "1Gi", "1KiBs", "é",
+        ] {
+            assert!(bytes(text).unwrap_err().starts_with("not a size"), "{text}");
+        }
+        for text in [
+            "9223372036854775808",
+            "8192P",
+            "99999999999999999999",
+            "18446744073709551616P",
+        ] {
+            assert!(
+                bytes(text).unwrap_err().contains("larger than a file"),
+                "{text}"
+            );
+        }
+        assert!(virtual_size("0").unwrap_err().contains("at least one byte"));
+        assert!(
+            virtual_size("9223372036854775807")
+                .unwrap_err()
+                .contains("larger than")
+        );
+        assert_eq!(virtual_size("1"), Ok(1));
+    }
+}
