@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::serve::image::GptPolicy;
 use check::Generation;
 
-pub use helper::{HELPER_NAME, HelperArgs, is_helper};
+pub use helper::{HELPER_NAME, HelperArgs, understand};
 pub use mount_options::{OptionError, kernel_options};
 
 /// Show raw disk images as Azure-ready fixed VHDs, without converting or copying them.
@@ -102,6 +102,9 @@ pub struct MountArgs {
     pub source: PathBuf,
     /// Empty folder to mount on
     pub mountpoint: PathBuf,
+    /// Make the mount point, and remove it when it is unmounted
+    #[arg(long)]
+    pub mkdir: bool,
     /// Stay in the foreground and log to standard error
     #[arg(short, long)]
     pub foreground: bool,
@@ -162,6 +165,9 @@ pub struct MountArgs {
     /// The options above by name, and those of mount(8)
     #[arg(short = 'o', long, value_name = "NAME[=VALUE],…")]
     pub options: Vec<String>,
+    /// What was given that makes a difference to the mount, sorted: `allow-other`, `uid=7`.
+    #[arg(skip)]
+    pub named: Vec<String>,
 }
 
 /// What becomes of a GPT whose backup is not at the end of the padded disk.

@@ -2,9 +2,10 @@
 //!
 //! Every long option of `vhdfs mount` is known here by its name, read from the one definition.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use fuser::MountOption;
 use thiserror::Error;
 
@@ -34,6 +35,16 @@ const IGNORED: [&str; 22] = [
     "nodiratime",
     "default_permissions",
     "quiet",
+];
+
+/// Options of ours that make no difference to what is mounted.
+const INDIFFERENT: [&str; 6] = [
+    "foreground",
+    "verbose",
+    "sloppy",
+    "fake",
+    "mkdir",
+    "options",
 ];
 
 /// What is wrong with an option.
@@ -68,9 +79,6 @@ impl MountArgs {
     ///
     /// The first option that is unknown or has a wrong value.
     pub fn with_options_applied(self, arguments: Vec<OsString>) -> Result<Self, OptionError> {
-        if self.options.is_empty() {
-            return Ok(self);
-        }
         let mut named = Vec::new();
         for (name, value) in self.options.iter().flat_map(|list| split(list)) {
             match long_option(&name, value) {
@@ -84,10 +92,54 @@ impl MountArgs {
         arguments.splice(place..place, named);
         let matches = Cli::command().try_get_matches_from(arguments)?;
         match Cli::from_arg_matches(&matches)?.command {
-            Command::Mount(args) => Ok(*args),
+            Command::Mount(mut args) => {
+                let given = matches.subcommand_matches("mount");
+                args.named = given.map(given_options).unwrap_or_default();
+                let kernel = kernel_options(&args.options);
+                args.named.extend(
+                    kernel
+                        .iter()
+                        .map(|option| format!("{option:?}").to_lowercase()),
+                );
+                args.named.sort();
+                args.named.dedup();
+                Ok(*args)
+            }
             _ => Ok(self),
         }
     }
+}
+
+/// What was given and is not the default, as far as it makes a difference to the mount: names of
+/// flags, and `name=value`.
+fn given_options(matches: &ArgMatches) -> Vec<String> {
+    let cli = Cli::command();
+    let known = cli.find_subcommand("mount").into_iter();
+    let mut given = Vec::new();
+    for argument in known.flat_map(clap::Command::get_arguments) {
+        let (id, Some(long)) = (argument.get_id().as_str(), argument.get_long()) else {
+            continue;
+        };
+        let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
+        if INDIFFERENT.contains(&long) || !is_given {
+            continue;
+        }
+        let values: Vec<_> = matches.get_raw(id).into_iter().flatten().collect();
+        let default = argument
+            .get_default_values()
+            .iter()
+            .map(|value| value.as_os_str());
+        if values.iter().copied().eq(default) {
+            continue;
+        }
+        if argument.get_action().takes_values() {
+            let named = |value: &&OsStr| format!("{long}={}", value.to_string_lossy());
+            given.extend(values.iter().map(named));
+        } else {
+            given.push(long.to_owned());
+        }
+    }
+    given
 }
 
 /// The kernel's options among `-o` options.
@@ -219,6 +271,26 @@ mod tests {
         .unwrap();
         let kernel = kernel_options(&args.options);
         assert_eq!(kernel, [MountOption::NoExec, MountOption::NoAtime]);
+    }
+
+    #[test]
+    fn what_was_given_is_named_in_one_order() {
+        let named = |options: &[&str]| parse(options).unwrap().named;
+        assert_eq!(
+            named(&[
+                "uid=7,include=*.b,allow_other,rw",
+                "include=*.a,noexec,mkdir"
+            ]),
+            [
+                "allow-other",
+                "include=*.a",
+                "include=*.b",
+                "noexec",
+                "uid=7"
+            ]
+        );
+        assert_eq!(named(&["snapshot=auto,nofail"]), [""; 0]);
+        assert_eq!(named(&[]), [""; 0]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli;
-use crate::cli::{Cli, Command, HelperArgs};
+use crate::cli::{Cli, Command};
 use crate::daemon::broker;
 use crate::folder::catalog;
 use crate::folder::select::Selection;
@@ -65,12 +65,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         return broker::run_broker();
     }
     // Help goes to standard output with status 0, wrong arguments to standard error with 2.
-    let arguments = match arguments.first() {
-        Some(name) if cli::is_helper(name) => HelperArgs::try_parse_from(&arguments)
-            .unwrap_or_else(|error| error.exit())
-            .into_mount(),
-        _ => arguments,
-    };
+    let arguments = cli::understand(arguments).unwrap_or_else(|error| error.exit());
     let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| error.exit());
     let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {

@@ -6,11 +6,13 @@ use std::io::{self, IsTerminal};
 use indicatif::MultiProgress;
 use log::warn;
 
+use super::print::print;
 use super::{Failure, background, catalog_options};
 use crate::cli::{self, MountArgs, Snapshot, kernel_options};
 use crate::daemon::sandbox::Sandbox;
 use crate::daemon::{self, Reporting, Request};
 use crate::logging::{self, Output};
+use crate::mount::client;
 use crate::mount::options::{Access, Options};
 use crate::serve::fs::Ownership;
 use crate::serve::image::Policy;
@@ -22,6 +24,12 @@ pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failu
     if args.fake {
         return Ok(());
     }
+    if is_there_already(&args) {
+        let place = args.mountpoint.display();
+        return print(&format!(
+            "{place}: is mounted already, from the same source with the same options\n"
+        ));
+    }
     // Whoever started us may have files open that are none of the daemon's business. An old kernel
     // lets it inherit them, as every program does.
     let _ = sys::close_on_exec();
@@ -32,6 +40,19 @@ pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failu
         return serve_as_daemon(&args);
     }
     background::start(arguments)
+}
+
+/// Whether this very mount exists, as it does for the second of two `mount -a`.
+fn is_there_already(args: &MountArgs) -> bool {
+    // The daemon that a command waits for: the command has looked.
+    if background::is_daemon() {
+        return false;
+    }
+    let (Ok(status), Ok(source)) = (client::ask(&args.mountpoint), args.source.canonicalize())
+    else {
+        return false;
+    };
+    status.source == source.to_string_lossy() && status.options == args.named
 }
 
 fn serve_in_foreground(args: &MountArgs) -> Result<(), Failure> {
@@ -107,6 +128,8 @@ fn serve(
         snapshot_folder: args.snapshot_dir.clone(),
         gpt: args.view.gpt.into(),
         threads: args.threads.into(),
+        make_mountpoint: args.mkdir,
+        named: args.named.clone(),
         kernel: kernel_options(&args.options),
     };
     let ownership = Ownership {

@@ -9,7 +9,8 @@ use super::Failure;
 use super::print::{print, print_json};
 use super::table::{Style, Table};
 use crate::cli::StatusArgs;
-use crate::daemon::{Status, ask};
+use crate::daemon::Status;
+use crate::mount::client::ask;
 use crate::serve::fs::ViewState;
 
 /// Headings of the table of open views.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use log::{debug, warn};
@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::broker::Broker;
+use crate::mount::mountpoint::Mountpoint;
 use crate::mount::table;
 use crate::mount::unmount::{UnmountError, unmount};
 
@@ -18,10 +19,10 @@ use crate::mount::unmount::{UnmountError, unmount};
 const CONTROL: &str = "/sys/fs/fuse/connections";
 
 /// The kernel's end of a mount. Dropped before [`Connection::ended`], it detaches the mount: better
-/// none than one that hangs.
+/// none than one that hangs. What was made for the mount point is removed then.
 #[derive(Debug)]
 pub(super) struct Connection {
-    mountpoint: PathBuf,
+    place: Mountpoint,
     broker: Option<Arc<Broker>>,
     /// Number of the mounted file system's device, as in mountinfo.
     device: Option<(u32, u32)>,
@@ -31,16 +32,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Of the mount that was just made on `mountpoint`.
-    pub(super) fn new(mountpoint: &Path, broker: Option<Arc<Broker>>) -> Self {
-        let entry = table::find(mountpoint).ok().flatten();
+    /// Of the mount that was just made there.
+    pub(super) fn new(place: Mountpoint, broker: Option<Arc<Broker>>) -> Self {
+        let entry = table::find(&place.path).ok().flatten();
         let device = entry.map(|entry| entry.device);
         let abort = device.map(open_abort).transpose();
         let abort = abort.inspect_err(|error| {
             debug!("readers of a source that hangs will wait for it at the end: {error}");
         });
         Self {
-            mountpoint: mountpoint.to_owned(),
+            place,
             broker,
             device,
             abort: abort.ok().flatten(),
@@ -51,7 +52,7 @@ impl Connection {
 
     /// Where the mount is.
     pub(super) fn mountpoint(&self) -> &Path {
-        &self.mountpoint
+        &self.place.path
     }
 
     /// Keeps a descriptor open as long as the mount.
@@ -61,7 +62,7 @@ impl Connection {
 
     /// Whether the mount still has its place in the tree.
     pub(super) fn is_mounted(&self) -> bool {
-        let found = table::find(&self.mountpoint).ok().flatten();
+        let found = table::find(&self.place.path).ok().flatten();
         found.is_some_and(|entry| Some(entry.device) == self.device)
     }
 
@@ -69,7 +70,7 @@ impl Connection {
     pub(super) fn unmount(&self, lazy: bool) -> Result<(), UnmountError> {
         match &self.broker {
             Some(broker) => broker.unmount(lazy),
-            None => unmount(&self.mountpoint, lazy),
+            None => unmount(&self.place.path, lazy),
         }
     }
 
@@ -95,6 +96,12 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if !self.has_ended {
             let _ = self.unmount(true);
+        }
+        if self.place.made() > 0
+            && let Some(broker) = &self.broker
+        {
+            broker.remove_mountpoint();
+            self.place.forget_made();
         }
     }
 }

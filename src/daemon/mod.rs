@@ -15,6 +15,7 @@ mod notify;
 mod phases;
 mod progress;
 mod read_ahead;
+pub(crate) mod socket;
 mod status;
 
 use std::io;
@@ -30,7 +31,7 @@ use crate::mount::options::Options;
 use crate::serve::fs::Ownership;
 
 use phases::Prepared;
-pub use status::{Status, StatusError, ask};
+pub use status::Status;
 
 /// What to mount, where and how.
 #[derive(Debug)]

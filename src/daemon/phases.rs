@@ -19,11 +19,12 @@ use super::confinement::Confinement;
 use super::connection::Connection;
 use super::events::{self, Event};
 use super::sandbox::{self, Sandbox};
-use super::status::{Reporter, StatusSocket};
+use super::socket::StatusSocket;
+use super::status::Reporter;
 use super::{Reporting, Request, auto_unmount, notify, progress, read_ahead};
 use crate::folder::catalog::Catalog;
 use crate::mount::error::MountError;
-use crate::mount::mountpoint;
+use crate::mount::mountpoint::Mountpoint;
 use crate::mount::options::{Access, Options};
 use crate::serve::fs::FileSystem;
 use crate::serve::fuse::{Fuse, Passthrough};
@@ -35,6 +36,7 @@ pub(super) struct Prepared {
     options: Options,
     confinement: Confinement,
     broker: Option<Arc<Broker>>,
+    place: Mountpoint,
     reporter: Reporter,
     bars: Option<MultiProgress>,
     /// Caught before there is a mount that a signal could leave behind.
@@ -88,7 +90,7 @@ impl Prepared {
         if options.access == Access::Other {
             catalog = catalog.heeding_acls();
         }
-        let mountpoint = mountpoint::check(&mountpoint, &catalog)?;
+        let place = Mountpoint::prepare(&mountpoint, &catalog, options.make_mountpoint)?;
         options.check_permissions()?;
         let snapshots = Snapshots::new(
             options.snapshot,
@@ -101,7 +103,7 @@ impl Prepared {
         let broker = match options.sandbox {
             Sandbox::Off => None,
             Sandbox::Auto | Sandbox::Require => Some(Arc::new(
-                Broker::start(&mountpoint).map_err(MountError::Setup)?,
+                Broker::start(&place.path, place.made()).map_err(MountError::Setup)?,
             )),
         };
         let opening = Opening {
@@ -115,7 +117,8 @@ impl Prepared {
             .map_err(|error| of_source(io::Error::from_raw_os_error(error.errno())))?;
         let reporter = Reporter {
             source: source.canonicalize().unwrap_or(source),
-            mountpoint,
+            mountpoint: place.path.clone(),
+            options: options.named.clone(),
             activity: fs.activity().clone(),
             messages: reporting.messages,
         };
@@ -124,6 +127,7 @@ impl Prepared {
             options,
             confinement,
             broker,
+            place,
             reporter,
             bars: reporting.bars,
             signals: events::catch_signals().map_err(MountError::Setup)?,
@@ -145,7 +149,7 @@ impl Prepared {
         let passthrough = fuse.passthrough();
         let session = Session::new(fuse, mountpoint, &config)
             .map_err(|error| MountError::Mount(mountpoint.clone(), error))?;
-        let mut connection = Connection::new(mountpoint, self.broker);
+        let mut connection = Connection::new(self.place, self.broker);
         if self.options.snapshot != Policy::Never && permit_passthrough(&session, &passthrough) {
             self.confinement.will_pass_files_through();
         }

@@ -18,7 +18,7 @@ pub enum MountError {
     #[error("--snapshot-dir: {0}; name a writable folder on the file system of the images")]
     SnapshotFolder(String),
     /// There is no mount point.
-    #[error("{}: the mount point does not exist; create it with `mkdir`", .0.display())]
+    #[error("{}: the mount point does not exist; create it with `mkdir`, or add --mkdir", .0.display())]
     MountpointMissing(PathBuf),
     /// The mount point is a file.
     #[error("{}: the mount point is not a folder; name an empty one", .0.display())]
@@ -26,9 +26,9 @@ pub enum MountError {
     /// There is something in the mount point.
     #[error("{}: the mount point is not empty; name an empty folder", .0.display())]
     MountpointNotEmpty(PathBuf),
-    /// Something is mounted there.
-    #[error("{}: a {} file system is mounted there already; unmount it with `vhdfs umount` or `umount`, or name another folder", .0.display(), .1)]
-    AlreadyMounted(PathBuf, String),
+    /// There is a mount of ours, of this source.
+    #[error("{}: vhdfs has mounted {} there already, or with other options; unmount it with `vhdfs umount`, or name another folder", .0.display(), .1.display())]
+    AlreadyMounted(PathBuf, PathBuf),
     /// The source contains the mount point, or the other way round.
     #[error("{}: the mount point and the source {} contain one another; name a folder elsewhere", .0.display(), .1.display())]
     Overlap(PathBuf, PathBuf),

@@ -1,5 +1,6 @@
 //! What the mounting command does before and after the daemon: checks, options, the mount table, unmounting.
 
+pub mod client;
 pub mod error;
 pub mod mountpoint;
 pub mod options;

@@ -46,6 +46,10 @@ pub struct Options {
     pub sandbox: Sandbox,
     /// Number of threads that receive requests, at least 2.
     pub threads: usize,
+    /// Whether the mount point is made where it is missing, and removed in the end.
+    pub make_mountpoint: bool,
+    /// What was given on the command line, for people and to compare mounts.
+    pub named: Vec<String>,
     /// Options of the kernel, such as `noexec`.
     pub kernel: Vec<MountOption>,
 }

@@ -18,8 +18,22 @@ pub struct MountEntry {
     pub mountpoint: PathBuf,
     /// File system type, with a subtype behind a dot.
     pub file_system: String,
+    /// What is mounted, as whoever mounted it named it.
+    pub source: PathBuf,
     /// The user who mounted it, where it is a FUSE file system; root otherwise.
     pub user: u32,
+}
+
+impl MountEntry {
+    /// Whether vhdfs mounted it.
+    pub fn is_ours(&self) -> bool {
+        self.file_system == FILE_SYSTEM_TYPE
+    }
+
+    /// Whether it is no file system yet, but asks for one as soon as somebody looks (autofs).
+    pub fn is_trigger(&self) -> bool {
+        self.file_system == "autofs"
+    }
 }
 
 /// The topmost mount at exactly `mountpoint`; `None` if there is none.
@@ -59,7 +73,8 @@ fn parse(line: &[u8]) -> Option<MountEntry> {
     let mountpoint = unescape(fields.nth(1)?);
     let mut behind_the_dash = fields.skip_while(|field| *field != b"-").skip(1);
     let file_system = String::from_utf8_lossy(behind_the_dash.next()?).into_owned();
-    let options = String::from_utf8_lossy(behind_the_dash.nth(1).unwrap_or_default());
+    let source = unescape(behind_the_dash.next()?);
+    let options = String::from_utf8_lossy(behind_the_dash.next().unwrap_or_default());
     let user = options
         .split(',')
         .find_map(|option| option.strip_prefix("user_id="));
@@ -67,6 +82,7 @@ fn parse(line: &[u8]) -> Option<MountEntry> {
         device: (major.parse().ok()?, minor.parse().ok()?),
         mountpoint: PathBuf::from(OsString::from_vec(mountpoint)),
         file_system,
+        source: PathBuf::from(OsString::from_vec(source)),
         user: user.and_then(|user| user.parse().ok()).unwrap_or(0),
     })
 }
@@ -103,6 +119,7 @@ mod tests {
             device: (0, 52),
             mountpoint: r"/mnt/a b\c".into(),
             file_system: "fuse.vhdfs".into(),
+            source: "/srv".into(),
             user: 1000,
         };
         assert_eq!(parse(line), Some(want));

@@ -3,8 +3,9 @@
 //!
 //! It ends this one mount, which takes CAP_SYS_ADMIN or a setuid program, and Landlock permits no
 //! unmounting at all. And it makes unnamed files for snapshots beside the sources, so that the
-//! daemon itself needs no right to write below the source folder. It does nothing else, for nobody
-//! else, and ends with the daemon.
+//! daemon itself needs no right to write below the source folder. In the end it removes the mount
+//! point where that was made for the mount. It does nothing else, for nobody else, and ends with the
+//! daemon.
 
 mod process;
 mod protocol;
@@ -37,12 +38,13 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts the broker, which will be able to unmount `mountpoint`.
+    /// Starts the broker, which will be able to unmount `mountpoint`, and to remove the last `made`
+    /// folders of its path.
     ///
     /// # Errors
     ///
     /// Where the process cannot be started.
-    pub fn start(mountpoint: &Path) -> io::Result<Self> {
+    pub fn start(mountpoint: &Path, made: usize) -> io::Result<Self> {
         let pair = || {
             let flags = SocketFlags::CLOEXEC;
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -57,6 +59,7 @@ impl Broker {
             .stdout(Stdio::from(its_files))
             .stderr(Stdio::null())
             .spawn()?;
+        protocol::send(&unmounting, &made.to_le_bytes(), None)?;
         protocol::send(&unmounting, mountpoint.as_os_str().as_bytes(), None)?;
         Ok(Self {
             mountpoint: mountpoint.to_owned(),
@@ -86,6 +89,14 @@ impl Broker {
             Reply::Failed(text) => failed(text),
             Reply::Errno(code) => UnmountError::Failed(path, io::Error::from_raw_os_error(code)),
         })
+    }
+}
+
+impl Broker {
+    /// Removes the folders that were made for the mount, as far as they are empty.
+    pub(super) fn remove_mountpoint(&self) {
+        // Without a broker they stay.
+        let _ = ask(&self.unmounting, Request::RemoveMountpoint, None);
     }
 }
 

@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::protocol::{self, Reply, Request};
 use crate::daemon::sandbox::{forbid_new_privileges, reduce_capabilities};
+use crate::mount::mountpoint::remove_folders;
 use crate::mount::unmount::{UnmountError, unmount};
 
 /// Tells the broker that it is one. Its standard input and output are sockets to the daemon.
@@ -53,15 +54,21 @@ fn serve() -> io::Result<()> {
         .name("files".into())
         .spawn(move || make_files(&files))?;
     let daemon = io::stdin();
+    let (made, _) = protocol::receive(&daemon)?;
+    let made = made.try_into().map_or(0, usize::from_le_bytes);
     let (mountpoint, _) = protocol::receive(&daemon)?;
     let mountpoint = PathBuf::from(OsString::from_vec(mountpoint));
     loop {
         let (message, _) = protocol::receive(&daemon)?;
-        let Some(Request::Unmount { lazy }) = Request::decode(&message) else {
+        let reply = match Request::decode(&message) {
+            Some(Request::Unmount { lazy }) => Reply::from(unmount(&mountpoint, lazy)),
+            Some(Request::RemoveMountpoint) => {
+                remove_folders(&mountpoint, made);
+                Reply::Done
+            }
             // The daemon has ended.
-            return Ok(());
+            Some(Request::UnnamedFile) | None => return Ok(()),
         };
-        let reply = Reply::from(unmount(&mountpoint, lazy));
         protocol::send(&daemon, &reply.encode(), None)?;
     }
 }

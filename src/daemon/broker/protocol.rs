@@ -1,6 +1,7 @@
 //! What the daemon and its broker say to one another: one request, one reply, a message each.
 //!
-//! The first message of the daemon is the mount point; all others begin with a tag of one byte. A
+//! The first messages of the daemon are how many folders of the mount point were made, and the mount
+//! point; all others begin with a tag of one byte. A
 //! file travels beside its message.
 
 use std::io::{IoSlice, IoSliceMut};
@@ -24,6 +25,8 @@ pub(super) enum Request {
         /// Even while it is in use.
         lazy: bool,
     },
+    /// Remove the folders that were made for the mount, as far as they are empty.
+    RemoveMountpoint,
     /// Make an unnamed file in the folder that comes with the request.
     UnnamedFile,
 }
@@ -50,6 +53,7 @@ impl Request {
         vec![match self {
             Self::Unmount { lazy: false } => b'u',
             Self::Unmount { lazy: true } => b'z',
+            Self::RemoveMountpoint => b'r',
             Self::UnnamedFile => b'f',
         }]
     }
@@ -59,6 +63,7 @@ impl Request {
         match message {
             b"u" => Some(Self::Unmount { lazy: false }),
             b"z" => Some(Self::Unmount { lazy: true }),
+            b"r" => Some(Self::RemoveMountpoint),
             b"f" => Some(Self::UnnamedFile),
             _ => None,
         }
