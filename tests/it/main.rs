@@ -19,6 +19,7 @@ mod harness;
 mod lifecycle;
 mod links;
 mod model;
+mod mountpoints;
 mod names;
 mod operation;
 mod oracle;

@@ -173,11 +173,16 @@ fn a_debian_package_comes_works_and_goes() {
         .filter(|file| !file.is_dir())
         .collect();
     assert!(files.len() > 10, "{files:?}");
-    for program in ["vhdfs", "mount.vhdfs"] {
+    for (program, name) in [
+        ("vhdfs", "vhdfs"),
+        ("mount.vhdfs", "mount.vhdfs"),
+        ("mount.fuse.vhdfs", "mount.vhdfs"),
+        ("umount.fuse.vhdfs", "umount.fuse.vhdfs"),
+    ] {
         let version = stdout_of(Command::new(tool(program)).arg("--version"));
         assert_eq!(
             version.trim(),
-            format!("{program} {}", env!("CARGO_PKG_VERSION"))
+            format!("{name} {}", env!("CARGO_PKG_VERSION"))
         );
     }
     run_ok(Command::new("dpkg").args(["--verify", "vhdfs"]));
@@ -186,8 +191,19 @@ fn a_debian_package_comes_works_and_goes() {
     random_image(&source.join("disk.raw"), 1, 3 * MIB + 5);
     root_mounts_by_mount(&lab, &source);
     a_user_mounts(&lab, &source);
+    let mountpoint = lab.folder("left-mounted");
+    run_ok(
+        as_root(tool("vhdfs"))
+            .arg("mount")
+            .arg(&source)
+            .arg(&mountpoint),
+    );
+    let configuration = Path::new("/etc/vhdfs/mnt-vhd.conf");
+    fs::create_dir_all(configuration.parent().unwrap()).expect("a folder");
+    fs::write(configuration, "SOURCE=/srv/images\n").expect("a configuration");
 
     drop(installed);
+    assert!(!is_mount(&mountpoint) && !configuration.parent().unwrap().exists());
     assert!(!status().status.success());
     let left: Vec<_> = files
         .iter()
@@ -200,13 +216,16 @@ fn a_debian_package_comes_works_and_goes() {
 fn root_mounts_by_mount(lab: &Lab, source: &Path) {
     let mountpoint = lab.folder("by root");
     let options = "allow_other,noexec,x-systemd.automount,nofail";
-    let mut command = as_root(tool("mount"));
-    command.args(["-t", "vhdfs", "-o", options]);
-    let output = run_ok(command.arg(source).arg(&mountpoint));
-    assert!(output.stderr.is_empty(), "{}", describe(&command, &output));
-    oracle_verify(&source.join("disk.raw"), &mountpoint.join("disk.vhd"));
-    run_ok(as_root(tool("umount")).arg(&mountpoint));
-    wait_until("the daemon", || !run_of_daemon(&mountpoint)).unwrap();
+    for kind in ["vhdfs", "fuse.vhdfs"] {
+        let mut command = as_root(tool("mount"));
+        command.args(["-t", kind, "-o", options]);
+        let output = run_ok(command.arg(source).arg(&mountpoint));
+        assert!(output.stderr.is_empty(), "{}", describe(&command, &output));
+        oracle_verify(&source.join("disk.raw"), &mountpoint.join("disk.vhd"));
+        // By the helper for umount(8), which returns when the daemon has ended.
+        run_ok(as_root(tool("umount")).arg(&mountpoint));
+        assert!(!run_of_daemon(&mountpoint));
+    }
 
     let table = lab.path().join("fstab");
     let line = format!(
