@@ -85,6 +85,17 @@ pub enum FormatError {
     /// The disk is encrypted.
     #[error("encrypted {0}: decrypt it with `qemu-img convert` to another image first")]
     Encrypted(Format),
+    /// The image is only what was changed in another one.
+    #[error("holds only what was changed in {}: merge both with the program that made them", the_parent(parent.as_deref()))]
+    Differencing {
+        /// Name of the other image, if this one gives it.
+        parent: Option<String>,
+    },
+    /// There are changes that are not in place yet.
+    #[error(
+        "its log holds changes that are not in place yet, as after a power cut: attach it once in Hyper-V, or `qemu-img check -r all`"
+    )]
+    LogNotEmpty,
     /// The image says of itself that it is corrupt.
     #[error(
         "marked as corrupt by the program that wrote it: repair it with `qemu-img check -r all`"
@@ -93,6 +104,18 @@ pub enum FormatError {
     /// The image needs features that this program does not know.
     #[error("needs {0}, which vhdfs cannot read: convert it with `qemu-img convert`")]
     UnknownFeature(String),
+    /// The image needs a part that this program does not know.
+    #[error(
+        "{format} with a {what} that vhdfs does not know and must not ignore ({id}): convert it with the program that made it"
+    )]
+    UnknownPart {
+        /// The format.
+        format: Format,
+        /// What kind of part.
+        what: &'static str,
+        /// Its name in the file.
+        id: String,
+    },
     /// A version of the format that this program does not know.
     #[error(
         "{format} of version {version}, which vhdfs cannot read: convert it with `qemu-img convert`"
@@ -216,6 +239,14 @@ impl From<io::Error> for FormatError {
 impl From<Damage> for FormatError {
     fn from(damage: Damage) -> Self {
         Self::Damaged(damage)
+    }
+}
+
+/// What an image is based on, for a message.
+fn the_parent(name: Option<&str>) -> String {
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) => format!("its parent `{}`", printable(name.as_bytes())),
+        None => "another image".to_owned(),
     }
 }
 

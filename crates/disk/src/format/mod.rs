@@ -4,6 +4,7 @@
 //! disk's bytes to where they lie. Reading, holes, decompression, caches, errors and
 //! further files are written once, for all maps. To add a format, write its file and name it in [`TABLE`].
 
+mod blocks;
 mod container;
 mod context;
 mod error;
@@ -16,6 +17,8 @@ mod qcow2;
 mod raw;
 mod runs;
 mod sequence;
+mod vhd;
+mod vhdx;
 
 use std::fmt;
 
@@ -61,6 +64,9 @@ pub(crate) enum Reading {
 ///
 /// Raw is last: it takes every file.
 static TABLE: &[&Kind] = &[
+    &vhd::FIXED,
+    &vhd::DYNAMIC,
+    &vhdx::KIND,
     &qcow2::KIND,
     &other::QCOW1,
     &other::QED,
@@ -87,6 +93,9 @@ impl Format {
     pub const RAW: Self = Self(&raw::KIND);
     /// QEMU copy-on-write, version 2 or 3.
     pub const QCOW2: Self = Self(&qcow2::KIND);
+
+    /// Hyper-V's format.
+    pub const VHDX: Self = Self(&vhdx::KIND);
 
     /// All formats.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -153,6 +162,8 @@ impl fmt::Debug for Format {
     }
 }
 
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
