@@ -13,9 +13,6 @@ pub(crate) trait Lookup: fmt::Debug + Send + Sync {
     const TABLE: &'static str;
     /// Number of bytes of an entry.
     const ENTRY: usize;
-    /// Whether blocks may be compressed.
-    const PACKED: bool = false;
-
     /// Where the entry of block `number` stands.
     ///
     /// # Errors
@@ -29,16 +26,21 @@ pub(crate) trait Lookup: fmt::Debug + Send + Sync {
     ///
     /// [`Damage`](super::Damage) if it says nothing that the format allows; the file's own error.
     fn block(&self, tables: &Tables, entry: &Entry<'_>) -> io::Result<Block>;
+
+    /// Whether blocks may be compressed.
+    fn has_packed(&self) -> bool {
+        false
+    }
 }
 
 /// Where the entry of a block stands.
 pub(crate) enum Slot {
-    /// At this offset of the file.
+    /// In a table whose entries follow one another.
     Entry {
-        /// Offset of the entry.
-        offset: u64,
-        /// Number of blocks from this one on whose entries follow one another from there.
-        count: u64,
+        /// The whole table.
+        table: ByteRange,
+        /// Which of its entries.
+        index: u64,
     },
     /// There is no table for this many blocks from this one on: they are zeros.
     Zeros(u64),
@@ -52,6 +54,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) number: u64,
     /// Offset of the entry in the file.
     pub(crate) offset: u64,
+    /// The table that it stands in.
+    pub(crate) table: ByteRange,
     /// The entry's bytes.
     pub(crate) bytes: &'a [u8],
 }
@@ -98,28 +102,31 @@ impl<L: Lookup> Blocks<L> {
         ByteRange::at(start, self.block_size).intersect(ByteRange::new(0, self.size))
     }
 
-    /// Checks that block `number` may begin at `offset`. Where it ends is checked when it is read: the last block may be
-    /// as short as the disk.
-    fn check(&self, entry: &Entry<'_>, offset: u64) -> io::Result<()> {
-        let data = ByteRange::at(offset, self.range(entry.number).len());
-        let own = ByteRange::at(entry.offset, L::ENTRY as u64);
+    /// Checks that a block, or the beginning of it, may lie in `data`. Where it ends is checked when it is read: the last
+    /// block may be as short as the disk.
+    fn check(&self, entry: &Entry<'_>, data: ByteRange) -> io::Result<()> {
         let overlaps = |table: &ByteRange| !table.intersect(data).is_empty();
-        let defect = if offset >= self.input.size() {
+        let defect = if data.start() >= self.input.size() {
             Defect::PastEnd
-        } else if self.reserved.iter().any(overlaps) || overlaps(&own) {
+        } else if self.reserved.iter().any(overlaps) || overlaps(&entry.table) {
             Defect::Overlap
         } else {
             return Ok(());
         };
-        Err(self.input.damage("the block", offset, defect).into())
+        let damage = self.input.damage("the block", data.start(), defect);
+        Err(damage.into())
     }
 
     fn block(&self, tables: &Tables, entry: &Entry<'_>) -> io::Result<Block> {
         let block = self.lookup.block(tables, entry)?;
         match block {
             Block::Zeros => {}
-            Block::Plain(offset) => self.check(entry, offset)?,
-            Block::Packed(data, _) => self.check(entry, data.start())?,
+            Block::Plain(offset) => {
+                let length = self.range(entry.number).len();
+                self.check(entry, ByteRange::at(offset, length))?;
+            }
+            // How long it is in the file need not be known.
+            Block::Packed(data, _) => self.check(entry, ByteRange::at(data.start(), 1))?,
         }
         Ok(block)
     }
@@ -158,13 +165,18 @@ impl<L: Lookup> Map for Blocks<L> {
             let end = self.range(number + (blocks - 1)).end();
             range.intersect(ByteRange::new(range.start(), end))
         };
-        let (offset, count) = match self.lookup.slot(tables, &self.input, number)? {
-            Slot::Entry { offset, count } => (offset, count.clamp(1, wanted)),
+        let (table, index) = match self.lookup.slot(tables, &self.input, number)? {
+            Slot::Entry { table, index } => (table, index),
             Slot::Zeros(count) => {
                 let run = cut(count.clamp(1, wanted));
                 return Ok(self.extent(Block::Zeros, run, run));
             }
         };
+        let offset = table
+            .start()
+            .saturating_add(index.saturating_mul(L::ENTRY as u64));
+        let count = ByteRange::new(offset, table.end()).len() / L::ENTRY as u64;
+        let count = count.clamp(1, wanted);
         let entries = tables.entries(&self.input, L::TABLE, offset, L::ENTRY, count)?;
         let mut entries = (0..)
             .zip(entries.chunks_exact(L::ENTRY))
@@ -172,6 +184,7 @@ impl<L: Lookup> Map for Blocks<L> {
                 input: &self.input,
                 number: number + n,
                 offset: offset + n * L::ENTRY as u64,
+                table,
                 bytes,
             });
         let Some(entry) = entries.next() else {
@@ -197,25 +210,6 @@ impl<L: Lookup> Map for Blocks<L> {
     }
 
     fn has_packed(&self) -> bool {
-        L::PACKED
-    }
-}
-
-/// A table whose entries follow one another without anything between them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PlainTable {
-    /// Offset of the first entry.
-    pub(crate) offset: u64,
-}
-
-impl PlainTable {
-    /// Where entry `number` of `entry` bytes stands.
-    pub(crate) fn slot(self, number: u64, entry: usize) -> Slot {
-        Slot::Entry {
-            offset: self
-                .offset
-                .saturating_add(number.saturating_mul(entry as u64)),
-            count: u64::MAX,
-        }
+        self.lookup.has_packed()
     }
 }

@@ -181,6 +181,17 @@ pub enum FormatError {
         /// The name as the image gives it.
         name: Vec<u8>,
     },
+    /// An extent does not lie beside the image.
+    #[error(
+        "names its extent `{}`, and an extent has to lie in the same folder: put it there, and correct its name in the descriptor",
+        printable(.0)
+    )]
+    ExtentElsewhere(Vec<u8>),
+    /// The file is a part of another image.
+    #[error(
+        "an extent of a {0}, which is no disk alone: its descriptor is the image, a small text file beside it"
+    )]
+    ExtentAlone(Format),
     /// The image needs a further file and gives no name of it.
     #[error("needs an {0} and does not name it: `qemu-img amend -o data_file=NAME` writes it down")]
     NotNamed(Role),

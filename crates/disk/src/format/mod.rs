@@ -19,6 +19,7 @@ mod runs;
 mod sequence;
 mod vhd;
 mod vhdx;
+mod vmdk;
 
 use std::fmt;
 
@@ -67,6 +68,7 @@ static TABLE: &[&Kind] = &[
     &vhd::FIXED,
     &vhd::DYNAMIC,
     &vhdx::KIND,
+    &vmdk::KIND,
     &qcow2::KIND,
     &other::QCOW1,
     &other::QED,
@@ -96,6 +98,9 @@ impl Format {
 
     /// Hyper-V's format.
     pub const VHDX: Self = Self(&vhdx::KIND);
+
+    /// VMware's format.
+    pub const VMDK: Self = Self(&vmdk::KIND);
 
     /// All formats.
     pub fn all() -> impl Iterator<Item = Self> {

@@ -113,7 +113,8 @@ pub(crate) fn check_flip(name: &str, written: &Written, want: &[u8], at: Index, 
     assert_eq!(disk.size(), want.len() as u64);
     let mut sector = [0; STEP];
     for start in (0..want.len()).step_by(STEP) {
-        let range = ByteRange::at(start as u64, STEP as u64).intersect(ByteRange::new(0, disk.size()));
+        let range =
+            ByteRange::at(start as u64, STEP as u64).intersect(ByteRange::new(0, disk.size()));
         let part = &mut sector[..range.len() as usize];
         let depends = touched.iter().any(|disk| !disk.intersect(range).is_empty());
         match disk.read_exact_at(part, range.start()) {

@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 
 use footer::{COOKIE, Footer, Header, SECTOR, disk_type};
 
-use super::blocks::{Block, Blocks, Entry, Lookup, PlainTable, Slot};
+use super::blocks::{Block, Blocks, Entry, Lookup, Slot};
 use super::raw::Flat;
 use super::{
     Context, Defect, Details, Format, FormatError, Input, Kind, Parsed, Probe, Reading, Stop,
@@ -135,9 +135,7 @@ fn parse_dynamic(context: &mut Context<'_>) -> Result<Parsed, Stop> {
             ByteRange::new(last, input.size()),
         ],
         lookup: Table {
-            table: PlainTable {
-                offset: table.start(),
-            },
+            table,
             bitmap_size: (block_size / SECTOR).div_ceil(8).next_multiple_of(SECTOR),
         },
         input: input.clone(),
@@ -167,7 +165,7 @@ fn read_header(input: &Input, offset: u64) -> Result<(Header, ByteRange), Format
 /// The block allocation table: the number of each block's first sector, which its bitmap begins with.
 #[derive(Debug)]
 struct Table {
-    table: PlainTable,
+    table: ByteRange,
     bitmap_size: u64,
 }
 
@@ -178,8 +176,9 @@ impl Lookup for Table {
     const TABLE: &'static str = "the block allocation table";
     const ENTRY: usize = 4;
 
-    fn slot(&self, _: &Tables, _: &Input, number: u64) -> io::Result<Slot> {
-        Ok(self.table.slot(number, Self::ENTRY))
+    fn slot(&self, _: &Tables, _: &Input, index: u64) -> io::Result<Slot> {
+        let table = self.table;
+        Ok(Slot::Entry { table, index })
     }
 
     fn block(&self, _: &Tables, entry: &Entry<'_>) -> io::Result<Block> {

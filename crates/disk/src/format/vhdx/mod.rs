@@ -87,12 +87,11 @@ impl Lookup for Table {
     const ENTRY: usize = 8;
 
     fn slot(&self, _: &Tables, _: &Input, number: u64) -> io::Result<Slot> {
-        let index = number.saturating_add(number / self.chunk_ratio);
+        let entry = Self::ENTRY as u64;
+        let chunk = number / self.chunk_ratio * (self.chunk_ratio + 1) * entry;
         Ok(Slot::Entry {
-            offset: self
-                .offset
-                .saturating_add(index.saturating_mul(Self::ENTRY as u64)),
-            count: self.chunk_ratio - number % self.chunk_ratio,
+            table: ByteRange::at(self.offset.saturating_add(chunk), self.chunk_ratio * entry),
+            index: number % self.chunk_ratio,
         })
     }
 
