@@ -223,6 +223,17 @@ pub enum FormatError {
     /// A compressed file whose reading was not asked for.
     #[error("compressed: mount with --compressed to read it without decompressing it first")]
     CompressedNotAllowed,
+    /// An archive lists a disk that is not in it.
+    #[error("its OVF lists the disk `{}`, which is not in the archive: get the archive again", printable(.0.as_bytes()))]
+    NoMember(String),
+    /// A disk in an archive is not there as it is.
+    #[error("its disk `{}` is {reason}, so that it cannot be read in the archive: extract it with `tar -xf`", printable(name.as_bytes()))]
+    MemberUnreadable {
+        /// Name of the disk's file in the archive.
+        name: String,
+        /// How it is there.
+        reason: String,
+    },
     /// There are fewer disks in the file than the number asked for.
     #[error("there is no disk number {0} in it")]
     NoSuchDisk(usize),

@@ -38,13 +38,17 @@ impl Input {
         }
     }
 
-    /// The part `range` of it, as a file of its own (a member of an archive).
+    /// The part `range` of it, as a file of its own (a member of an archive), called `name` in messages.
     ///
     /// # Errors
     ///
     /// [`Defect::PastEnd`] where `range` is not wholly inside.
-    #[allow(dead_code, reason = "for the formats that hold others")]
-    pub(crate) fn window(&self, range: ByteRange, caches: &Caches) -> Result<Self, Damage> {
+    pub(crate) fn window(
+        &self,
+        range: ByteRange,
+        name: &str,
+        caches: &Caches,
+    ) -> Result<Self, Damage> {
         self.check_inside("the member", range)?;
         Ok(Self {
             bytes: Arc::new(Window {
@@ -52,7 +56,7 @@ impl Input {
                 range,
             }),
             id: caches.new_id(),
-            name: self.name.clone(),
+            name: name.into(),
             origin: self.origin.map(|(file, at)| (file, at + range.start())),
             level: self.level,
         })
@@ -72,6 +76,11 @@ impl Input {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Name of the file for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn level(&self) -> usize {

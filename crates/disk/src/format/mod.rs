@@ -12,6 +12,7 @@ mod input;
 mod map;
 mod open;
 mod other;
+mod ova;
 mod probe;
 mod qcow2;
 mod raw;
@@ -69,6 +70,7 @@ static TABLE: &[&Kind] = &[
     &vhd::DYNAMIC,
     &vhdx::KIND,
     &vmdk::KIND,
+    &ova::KIND,
     &qcow2::KIND,
     &other::QCOW1,
     &other::QED,
