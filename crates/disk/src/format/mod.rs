@@ -18,6 +18,7 @@ mod qcow2;
 mod raw;
 mod runs;
 mod sequence;
+mod vdi;
 mod vhd;
 mod vhdx;
 mod vmdk;
@@ -70,6 +71,7 @@ static TABLE: &[&Kind] = &[
     &vhd::DYNAMIC,
     &vhdx::KIND,
     &vmdk::KIND,
+    &vdi::KIND,
     &ova::KIND,
     &qcow2::KIND,
     &other::QCOW1,
