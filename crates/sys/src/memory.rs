@@ -7,7 +7,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -17,6 +19,13 @@ const RESERVE: usize = 1 << 20;
 /// Allocations of more bytes than this are not worth the reserve. They are made where a failure is
 /// an error of one request (`try_reserve`).
 const LARGEST: usize = 64 << 10;
+
+/// How often an allocation is tried again that fails even with the reserve, a millisecond apart:
+/// another thread may be about to let go of the reserve, or to end its request.
+const TRIES: u32 = 1000;
+
+/// Threads that need the reserve now. Meanwhile nobody may set it aside again.
+static IN_NEED: AtomicU32 = AtomicU32::new(0);
 
 /// What is set aside now: a mapping of [`RESERVE`] bytes that nobody else knows of, or nothing.
 static SET_ASIDE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -57,8 +66,11 @@ unsafe impl GlobalAlloc for Allocator {
 ///
 /// # Errors
 ///
-/// `ENOMEM` where the system refuses it.
+/// `ENOMEM` where the system refuses it, or where another thread needs it just now.
 pub fn set_aside() -> rustix::io::Result<()> {
+    if IN_NEED.load(Ordering::Acquire) != 0 {
+        return Err(rustix::io::Errno::NOMEM);
+    }
     if !SET_ASIDE.load(Ordering::Acquire).is_null() {
         return Ok(());
     }
@@ -75,8 +87,24 @@ fn helped(size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
     if !memory.is_null() || size > LARGEST {
         return memory;
     }
-    let_go(SET_ASIDE.swap(ptr::null_mut(), Ordering::AcqRel));
-    allocate()
+    IN_NEED.fetch_add(1, Ordering::AcqRel);
+    let memory = with_the_reserve(allocate);
+    IN_NEED.fetch_sub(1, Ordering::AcqRel);
+    memory
+}
+
+/// Null where nothing helps.
+fn with_the_reserve(allocate: impl Fn() -> *mut u8) -> *mut u8 {
+    for _ in 0..TRIES {
+        // Whoever began to set it aside before it was needed may have taken it once more.
+        let_go(SET_ASIDE.swap(ptr::null_mut(), Ordering::AcqRel));
+        let memory = allocate();
+        if !memory.is_null() {
+            return memory;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    ptr::null_mut()
 }
 
 /// Gives a reserve that was taken out of [`SET_ASIDE`] back to the system.
@@ -114,5 +142,22 @@ mod tests {
         assert_eq!(tries.get(), 3);
         set_aside().unwrap();
         assert!(!SET_ASIDE.load(Ordering::Acquire).is_null());
+
+        // Nobody takes the reserve away again from whoever needs it, and others may be late to give
+        // back what they have.
+        tries.set(0);
+        let allocate = || {
+            tries.set(tries.get() + 1);
+            if tries.get() > 1 {
+                assert_eq!(set_aside(), Err(rustix::io::Errno::NOMEM));
+            }
+            if tries.get() < 5 {
+                ptr::null_mut()
+            } else {
+                ptr::dangling_mut()
+            }
+        };
+        assert!(!helped(LARGEST, allocate).is_null());
+        set_aside().unwrap();
     }
 }
