@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use env_logger::{Builder, Target, WriteStyle};
 use indicatif::MultiProgress;
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record, debug};
 use thiserror::Error;
 
 use check::printable::printable;
@@ -101,6 +101,12 @@ pub fn start(verbosity: u8, output: Output) -> Arc<Messages> {
     messages
 }
 
+/// Whether fuser reports that a request was gone before its reply: its reader was killed, or the mount
+/// detached. That is no error of anybody.
+fn is_reply_to_nobody(target: &str, text: impl FnOnce() -> String) -> bool {
+    target == "fuser::reply" && text().ends_with("(os error 2)")
+}
+
 /// Whether standard error is the journal's, which then reads levels as sd-daemon(3) has them.
 fn is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
@@ -122,7 +128,9 @@ impl Log for Remembering {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.logger.matches(record) {
+        if is_reply_to_nobody(record.target(), || record.args().to_string()) {
+            debug!("a reply came when its request was gone");
+        } else if self.logger.matches(record) {
             // Names of files are others' text.
             let text = printable(&record.args().to_string());
             let pass = |record: &Record<'_>| {
@@ -152,5 +160,21 @@ impl Write for AboveBars {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_that_come_too_late_are_no_errors() {
+        let is_reply_to_nobody =
+            |target, text: &str| is_reply_to_nobody(target, || text.to_owned());
+        let late = "Failed to send FUSE reply: No such file or directory (os error 2)";
+        assert!(is_reply_to_nobody("fuser::reply", late));
+        assert!(!is_reply_to_nobody("vhdfs::serve::fs", late));
+        let wrong = "Failed to send FUSE reply: Invalid argument (os error 22)";
+        assert!(!is_reply_to_nobody("fuser::reply", wrong));
     }
 }
