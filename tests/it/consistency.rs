@@ -146,6 +146,8 @@ fn assert_change_is_noticed(change: impl FnOnce(&Case)) {
     case.assert_view_goes_on();
     // Another opening of the same version shares its fate, and its line in the log.
     let second = open_past_cache(&case.view_path());
+    case.mount
+        .expect_log("a.raw: changed while it was open; reads of it now fail with ESTALE");
     change(&case);
     case.assert_view_is_stale();
     assert_eq!(errno_of(second.read_at(&mut [0; 64], 0)), Errno::STALE);
@@ -251,6 +253,7 @@ fn a_source_replaced_and_then_written_keeps_the_old_view() {
 #[test]
 fn what_the_kernel_has_cached_is_the_old_version() {
     let case = Case::new();
+    case.mount.allow_log("a.raw: changed while it was open");
     let cached = File::open(case.view_path()).expect("a view");
     let mut bytes = vec![0; MIB as usize];
     cached.read_exact_at(&mut bytes, 0).expect("a read");

@@ -10,6 +10,7 @@ use crate::harness::{
     FileSystem, Lab, MIB, Mount, Options, User, oracle_verify, random_image, run_ok, tool,
 };
 use rustix::fs::SeekFrom;
+use rustix::process::Signal;
 
 const SIZE: u64 = 600 * MIB;
 const CLONING: [&str; 2] = ["xfs", "btrfs"];
@@ -210,29 +211,18 @@ fn all_opens_of_a_version_share_one_clone_that_leaves_nothing_behind() {
 fn a_killed_daemon_leaves_no_clone() {
     let fixture = Fixture::new("xfs");
     let idle = fixture.usage();
-    let lab = Lab::new();
-    let mountpoint = lab.folder("mnt");
-    let source = fixture.source();
-    run_ok(
-        crate::harness::vhdfs()
-            .args(["mount", "--snapshot=always"])
-            .arg(source)
-            .arg(&mountpoint),
-    );
-    let view = File::open(mountpoint.join("disk.vhd")).unwrap();
+    let mount = Mount::with(fixture.source(), &["--snapshot=always"]);
+    let view = File::open(mount.join("disk.vhd")).unwrap();
     assert_eq!(fixture.usage().0, idle.0 + 1, "the clone");
-    run_ok(
-        std::process::Command::new("pkill")
-            .args(["-KILL", "-f"])
-            .arg(&mountpoint),
-    );
+    mount.signal(Signal::KILL);
     drop(view);
     // The kernel holds what is passed through for as long as the dead mount is there.
     run_ok(
-        std::process::Command::new("umount")
+        std::process::Command::new(tool("umount"))
             .arg("-l")
-            .arg(&mountpoint),
+            .arg(mount.path()),
     );
+    mount.wait_gone();
     crate::harness::mount::wait_until("the clone is gone", || fixture.usage().0 == idle.0).unwrap();
 }
 
@@ -240,13 +230,9 @@ fn a_killed_daemon_leaves_no_clone() {
 fn always_refuses_what_cannot_be_cloned_and_says_why() {
     let fixture = Fixture::new("ext4");
     let mount = fixture.mount(&["--snapshot=always"]);
+    mount.expect_log("disk.raw: cannot be opened: no snapshot: its file system cannot clone it");
     let error = File::open(mount.join("disk.vhd")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
-    assert!(
-        mount
-            .log()
-            .contains("disk.raw: cannot be opened: no snapshot: its file system cannot clone it")
-    );
 }
 
 #[test]
@@ -450,11 +436,7 @@ fn a_table_that_cannot_be_relocated_is_refused_with_the_reason() {
     file.write_all_at(&[0xff; 8], 512 + 24).unwrap();
     drop(file);
     let mount = fixture.mount(&["--gpt=relocate"]);
+    mount.expect_log("table.raw: cannot be opened: its GPT cannot be relocated: ");
     let error = File::open(mount.join("table.vhd")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
-    let log = mount.log();
-    assert!(
-        log.contains("table.raw: cannot be opened: its GPT cannot be relocated: "),
-        "{log}"
-    );
 }

@@ -166,6 +166,8 @@ fn a_source_that_hangs_does_not_keep_the_mount() {
         let lab = Lab::new();
         let (source, nbd) = hanging_source(&lab);
         let mount = Mount::with(&source, &[&["--snapshot", "never"], options].concat());
+        mount.allow_log("files are open");
+        mount.expect_log("gone, with files still open");
         let readers = hanging_readers(&lab, &mount);
         well_is_readable(&source, &mount);
         let daemon = Pid::from_raw(mount.pids()[0] as i32).expect("a process");
@@ -297,6 +299,8 @@ fn a_full_or_read_only_or_detached_file_system_is_no_reason_to_fail() {
     rustix::fs::sync();
     let automatic = Mount::new(&source);
     let always = Mount::with(&source, &["--snapshot", "always"]);
+    always.allow_log("No space left on device");
+    always.expect_log("Read-only file system");
 
     let filler = File::create(volume.path().join("filler")).expect("a file");
     let chunk = vec![1; MIB as usize];
@@ -351,6 +355,7 @@ fn a_source_cut_short_never_yields_zeros() {
     random_image(&image, 8, 4 * MIB);
     let mount = Options::default()
         .args(["--snapshot", "never", "--direct-io"])
+        .expect_log("disk.raw: changed while it was open")
         .mount(&source);
     let view = File::open(mount.join("disk.vhd")).expect("a view");
     File::options()

@@ -215,6 +215,8 @@ fn a_swap_never_shows_what_is_outside() {
     let mount = Options::default()
         .args(["--snapshot", "never"])
         .foreground()
+        // What is between two of its states.
+        .allow_log("x.raw: ")
         .mount(&folder);
     let done = AtomicBool::new(false);
     let read = thread::scope(|scope| {
@@ -324,6 +326,7 @@ fn running_out_of_descriptors_is_told_and_ends() {
     let mount = Options::default()
         .args(["--snapshot", "never"])
         .foreground()
+        .expect_log("too many open files: requests fail with EMFILE")
         .mount(&folder);
     let pid = mount.pids()[0];
     let limit = |count: usize| {

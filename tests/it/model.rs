@@ -435,6 +435,8 @@ fn run_model(seed: u64) {
     let lab = Lab::new();
     let mut model = Model::new(seed, &lab);
     let mount = Mount::with(&model.folder, &["--snapshot", "never"]);
+    mount.allow_log("changed while it was open");
+    mount.allow_log("does not appear: it is a qcow2 file");
     let mut open = Vec::new();
     for _ in 0..3 * CHANGES {
         model.change();

@@ -1,5 +1,6 @@
 //! The life of a mount: start, messages, signals, names, end.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::os::unix::net::UnixDatagram;
@@ -15,6 +16,7 @@ use crate::harness::root::{as_root, elsewhere};
 use crate::harness::{
     Lab, MIB, Mount, Options, User, random_image, run, run_ok, stdout_of, tool, vhdfs,
 };
+use rustix::process::Signal;
 
 /// A folder with one image of a MiB and one file that does not appear, which is worth a warning.
 fn source(lab: &Lab) -> PathBuf {
@@ -24,10 +26,6 @@ fn source(lab: &Lab) -> PathBuf {
     qcow2.resize(4096, 0);
     fs::write(source.join("other.img"), qcow2).expect("write a file");
     source
-}
-
-fn signal(name: &str, pid: u32) {
-    run_ok(Command::new("kill").args(["-s", name, &pid.to_string()]));
 }
 
 #[track_caller]
@@ -81,6 +79,7 @@ fn a_daemon_lets_go_of_everything() {
     let source = source(&lab);
     let log = lab.path().join("daemon.log");
     let mount = Mount::with(&source, &["--log-file", log.to_str().unwrap()]);
+    mount.expect_log("other.img: does not appear");
     let pid = only_pid(&mount);
     let proc = PathBuf::from(format!("/proc/{pid}"));
     for stream in ["fd/0", "fd/1", "fd/2"] {
@@ -149,14 +148,11 @@ fn nothing_is_left_of_the_terminal_when_the_command_ends() {
 fn a_variable_that_was_inherited_makes_no_daemon() {
     let lab = Lab::new();
     let source = source(&lab);
-    let mountpoint = lab.folder("mnt");
     for value in ["1", "", "x", "4294967297"] {
-        let mut command = vhdfs();
-        command.env("VHDFS_DAEMON", value).arg("mount");
-        let output = run(command.arg(&source).arg(&mountpoint));
-        assert!(output.status.success(), "{}", describe(&command, &output));
-        assert!(output.stdout.is_empty() && output.stderr.is_empty());
-        run_ok(vhdfs().arg("umount").arg(&mountpoint));
+        let options = Options::default().env("VHDFS_DAEMON", value);
+        let mount = options.mount(&source);
+        assert_eq!(mount.said(), "");
+        mount.unmount();
     }
 }
 
@@ -165,17 +161,17 @@ fn who_waits_for_the_mount_sees_warnings_and_nothing_else() {
     let lab = Lab::new();
     let source = source(&lab);
     let mount = Mount::new(&source);
-    signal("KILL", only_pid(&mount));
+    mount.signal(Signal::KILL);
     wait_until("the end of the daemon", || mount.pids().is_empty()).unwrap();
-    let mut command = vhdfs();
-    let output = run_ok(command.arg("mount").arg(&source).arg(mount.path()));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let again = Options::default().at(mount.path());
+    let again = again.expect_log("removed the stale mount").mount(&source);
+    let said = again.said();
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("removed the stale mount"), "{said}");
-    assert!(output.stdout.is_empty());
-    let status = stdout_of(vhdfs().arg("status").arg(mount.path()));
+    let status = stdout_of(vhdfs().arg("status").arg(again.path()));
     assert!(status.contains("removed the stale mount"), "{status}");
-    mount.unmount();
+    again.unmount();
+    mount.wait_gone();
 }
 
 #[test]
@@ -217,27 +213,28 @@ fn signals() {
     // What the kernel serves by itself is closed without a line.
     let options = Options::default().foreground();
     let mount = options.args(["--snapshot", "never"]).mount(&source);
-    let pid = only_pid(&mount);
-    signal("HUP", pid);
+    mount.signal(Signal::HUP);
     let open = File::open(mount.join("disk.vhd")).expect("open a view");
-    signal("USR1", pid);
+    mount.signal(Signal::USR1);
     wait_for_log(&mount, "state: open views: 1");
     wait_for_log(&mount, "state: disk.raw: ");
     assert!(fs::read(mount.join("disk.vhd")).is_ok());
     wait_for_log(&mount, "disk.raw: closed by");
     drop(open);
-    signal("TERM", pid);
+    mount.signal(Signal::TERM);
     wait_for_log(&mount, "is unmounted");
     mount.wait_gone();
 
     let mount = Options::default().foreground().mount(&source);
-    signal("INT", only_pid(&mount));
+    mount.signal(Signal::INT);
     mount.wait_gone();
 
     // What is open is served a little longer, and then the program ends all the same.
     let mount = Options::default().foreground().mount(&source);
+    mount.expect_log("files are open; they can be read for");
+    mount.expect_log("gone, with files still open");
     let open = File::open(mount.join("disk.vhd")).expect("open a view");
-    signal("TERM", only_pid(&mount));
+    mount.signal(Signal::TERM);
     wait_for_log(&mount, "files are open");
     mount.wait_gone();
     drop(open);
@@ -246,26 +243,21 @@ fn signals() {
 #[test]
 fn the_service_manager_is_told() {
     let lab = Lab::new();
-    let (source, mountpoint) = (source(&lab), lab.folder("mnt"));
+    let source = source(&lab);
     let socket = lab.path().join("notify");
     let told = listen(&socket);
-    let mut daemon = vhdfs()
-        .args(["mount", "--foreground"])
-        .arg(&source)
-        .arg(&mountpoint)
-        .env("NOTIFY_SOCKET", &socket)
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("run vhdfs");
+    let options = Options::default().foreground();
+    let mount = options
+        .env("NOTIFY_SOCKET", socket.to_str().unwrap())
+        .mount(&source);
     let ready = expect(&told, "READY=1");
     assert!(ready.contains("STATUS=open views: 0"), "{ready}");
-    assert!(is_mount(&mountpoint));
-    let open = File::open(mountpoint.join("disk.vhd")).expect("open a view");
+    let open = File::open(mount.join("disk.vhd")).expect("open a view");
     expect(&told, "STATUS=open views: 1");
     drop(open);
-    signal("TERM", daemon.id());
+    mount.signal(Signal::TERM);
     expect(&told, "STOPPING=1");
-    assert!(daemon.wait().expect("wait for vhdfs").success());
+    mount.wait_gone();
 }
 
 #[test]
@@ -357,25 +349,17 @@ fn what_is_logged_can_be_chosen() {
     let lab = Lab::new();
     let source = source(&lab);
     let logged = |verbosity: &[&str], variable: &str| {
-        let log = lab.path().join("log");
-        let mountpoint = lab.folder("mnt");
-        let mut command = vhdfs();
-        command
-            .arg("mount")
-            .args(verbosity)
-            .arg("--log-file")
-            .arg(&log);
+        let mut options = Options::default().args(verbosity);
         if !variable.is_empty() {
-            command.env("VHDFS_LOG", variable);
+            options = options.env("VHDFS_LOG", variable);
         }
-        run_ok(command.arg(&source).arg(&mountpoint));
-        fs::read(mountpoint.join("disk.vhd")).expect("read a view");
-        run_ok(vhdfs().arg("umount").arg(&mountpoint));
-        let status = || run(vhdfs().arg("status").arg(&mountpoint)).status.success();
-        wait_until("the end of the mount", || !status()).unwrap();
-        let text = fs::read_to_string(&log).expect("a log");
-        fs::remove_file(&log).expect("a log");
-        text
+        let lab = Lab::new();
+        let log = lab.path().join("log");
+        let options = options.args([OsStr::new("--log-file"), log.as_os_str()]);
+        let mount = options.mount(&source);
+        fs::read(mount.join("disk.vhd")).expect("read a view");
+        mount.unmount();
+        fs::read_to_string(&log).expect("a log")
     };
     assert!(!logged(&[], "").contains("DEBUG"));
     assert!(logged(&["-v"], "").contains("DEBUG"));
@@ -386,11 +370,9 @@ fn what_is_logged_can_be_chosen() {
 #[test]
 fn all_descriptors_are_used_that_the_system_allows() {
     let lab = Lab::new();
-    let (source, mountpoint) = (source(&lab), lab.folder("mnt"));
-    let mut command = Command::new(tool("prlimit"));
-    command.args(["--nofile=64:333"]).arg(vhdfs().get_program());
-    run_ok(command.arg("mount").arg(&source).arg(&mountpoint));
-    let status = stdout_of(vhdfs().args(["status", "--json"]).arg(&mountpoint));
+    let options = Options::default().through("prlimit", &["--nofile=64:333"]);
+    let mount = options.mount(&source(&lab));
+    let status = stdout_of(vhdfs().args(["status", "--json"]).arg(mount.path()));
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     let limits = fs::read_to_string(format!("/proc/{}/limits", status["pid"])).expect("limits");
     let line = limits.lines().find(|line| line.contains("open files"));
@@ -401,7 +383,7 @@ fn all_descriptors_are_used_that_the_system_allows() {
         .take(2)
         .collect();
     assert_eq!(numbers, ["333", "333"]);
-    run_ok(vhdfs().arg("umount").arg(&mountpoint));
+    mount.unmount();
 }
 
 /// The kernel offers 128 KiB when it mounts, whatever is asked for; only root may set more.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::harness::mount::{is_mount, wait_until};
 use crate::harness::process::{helper, set_mode};
@@ -239,7 +239,7 @@ fn no_inherited_descriptor_is_kept() {
             // The control file that ends the connection.
             let is_expected = link.ends_with("/abort")
                 || ["/dev/null", "/dev/fuse"].contains(&link.as_str())
-                || link == fixture.source.to_string_lossy()
+                || [&fixture.source, mount.log_file()].contains(&Path::new(&link))
                 || link.starts_with("socket:")
                 || link.starts_with("anon_inode:")
                 || link.starts_with("pipe:");
@@ -367,58 +367,39 @@ fn one_image_is_served_after_it_was_replaced() {
     mount.unmount();
 }
 
-/// A kernel without Landlock, as far as the program can tell.
-fn without_landlock(log: &Path) -> Command {
-    let mut command = Command::new(tool("strace"));
-    command
-        .args([
-            "-f",
-            "-qq",
-            "-e",
-            "trace=landlock_create_ruleset",
-            "-e",
-            "signal=none",
-        ])
-        .args(["-e", "inject=landlock_create_ruleset:error=EOPNOTSUPP"])
-        .args(["-o", "/dev/null"])
-        .arg(vhdfs().get_program())
-        .args(["mount", "-f"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(log).expect("a log"));
-    command
-}
-
 #[test]
 fn what_the_kernel_lacks_is_told_or_refused() {
+    // As far as the program can tell, the kernel is one without Landlock.
+    let tracing = [
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=landlock_create_ruleset",
+        "-e",
+        "signal=none",
+        "-e",
+        "inject=landlock_create_ruleset:error=EOPNOTSUPP",
+    ];
     let fixture = Fixture::new();
-    let (mnt, log) = (fixture.lab.folder("mnt"), fixture.lab.path().join("log"));
-    let said = || fs::read_to_string(&log).expect("a log");
-
-    let mut command = without_landlock(&log);
-    command
-        .args(["--sandbox", "require"])
-        .args([&fixture.source, &mnt]);
-    let output = run(command.stderr(Stdio::piped()));
+    let mnt = fixture.lab.folder("mnt");
+    let mut command = Command::new(tool("strace"));
+    command.args(tracing).arg(vhdfs().get_program());
+    command.args(["mount", "-f", "--sandbox", "require"]);
+    let output = run(command.args([&fixture.source, &mnt]));
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("--sandbox require: Landlock"), "{text}");
     assert!(!is_mount(&mnt), "the mount was left behind");
 
-    let mut command = without_landlock(&log);
-    let mut child = command
-        .args([&fixture.source, &mnt])
-        .spawn()
-        .expect("strace");
-    wait_until("the mount", || said().contains("is mounted on")).expect("a mount");
-    assert!(
-        said().contains("the sandbox is not whole: Landlock"),
-        "{}",
-        said()
-    );
-    oracle_verify(&fixture.image, &mnt.join("a.vhd"));
-    crate::harness::run_ok(vhdfs().arg("umount").arg(&mnt));
-    assert!(child.wait().expect("strace").success(), "{}", said());
+    let options = Options::default().through("strace", &tracing).foreground();
+    let mount = options
+        .expect_log("the sandbox is not whole: Landlock")
+        .mount(&fixture.source);
+    wait_until("the mount", || mount.log().contains("is mounted on")).expect("a mount");
+    oracle_verify(&fixture.image, &mount.join("a.vhd"));
+    mount.unmount();
 }
 
 #[test]

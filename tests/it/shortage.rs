@@ -41,6 +41,7 @@ fn too_few_descriptors_are_an_error_of_one_open() {
         random_image(&source.join(format!("{number}.raw")), number, 4096);
     }
     let mount = Mount::with(&source, &["--snapshot", "never"]);
+    mount.expect_log("too many open files: requests fail with EMFILE");
     limit(&mount, "--nofile=32:32");
     let open = |number: u64| File::open(mount.join(format!("{number}.vhd")));
     let opened: Vec<_> = (0..64).map(open).collect();
@@ -73,6 +74,7 @@ fn too_few_threads_keep_nobody_waiting() {
     set_mode(&source, 0o755);
     let user = User::ordinary();
     let mount = Options::default().user(user).mount(&source);
+    mount.allow_log("because no thread can be started");
     // Root's threads are not counted, so this is for who has a limit to hit.
     let pid = mount.pids()[0].to_string();
     let mut prlimit = user.command(tool("prlimit"));
@@ -107,6 +109,8 @@ fn a_broker_that_was_killed_is_missed_only_where_it_is_needed() {
     oracle_verify(&images[0], &view);
     let open = File::open(&view).expect("a view");
     let daemon = mount.pids()[0];
+    mount.expect_log("the broker that unmounts is gone");
+    mount.expect_log("gone, with files still open");
     signal(helper(daemon), Signal::KILL);
     oracle_verify(&images[1], &mount.join("b.vhd"));
     assert!(mount.log().contains("read directly"), "{}", mount.log());
@@ -114,12 +118,22 @@ fn a_broker_that_was_killed_is_missed_only_where_it_is_needed() {
     drop(open);
     signal(daemon, Signal::TERM);
     wait_until("the end of the daemon", || mount.pids().is_empty()).expect("the end");
-    let log = mount.log();
-    assert!(log.contains("the broker that unmounts is gone"), "{log}");
-    let next = Options::default().at(&mountpoint).mount(&source);
+    let next = Options::default().at(&mountpoint);
+    let next = next.expect_log("removed the stale mount").mount(&source);
     oracle_verify(&images[0], &next.join("a.vhd"));
     next.unmount();
     mount.wait_gone();
+}
+
+/// Number of threads that wait for requests of the kernel.
+fn threads_that_wait(daemon: u32) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{daemon}/task")).expect("a process");
+    let waits = |task: &fs::DirEntry| {
+        let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let reading = format!("{} ", libc::SYS_read);
+        read("comm").starts_with("fuser-") && read("syscall").starts_with(&reading)
+    };
+    tasks.flatten().filter(waits).count()
 }
 
 /// Views that are open are read on, and the daemon outlives what it cannot do.
@@ -136,8 +150,15 @@ fn too_little_memory_is_an_error_of_some_requests() {
     random_image(&image, 12, 3 * MIB);
     let want = random_bytes(12, 3 * MIB as usize);
     let options = Options::default().foreground();
-    let options = options.args(["--snapshot", "never", "--direct-io"]);
+    let options = options.args(["--snapshot", "never", "--direct-io", "--threads", "3"]);
     let mount = options.mount(&source);
+    let daemon = mount.pids()[0];
+    wait_until("all threads to have their buffers", || {
+        threads_that_wait(daemon) == 3
+    })
+    .expect("threads");
+    mount.expect_log("out of memory: requests fail with ENOMEM");
+    mount.allow_log("because no thread can be started");
     let view = File::open(mount.join("disk.vhd")).expect("a view");
     let read = || {
         let mut got = vec![0; want.len()];
@@ -146,7 +167,7 @@ fn too_little_memory_is_an_error_of_some_requests() {
     // Little, so that no thread has a buffer for more.
     view.read_exact_at(&mut [0; 512], 0).expect("an open view");
     // Data that is written to, as the kernel counts it, with a little to begin with.
-    let status = fs::read_to_string(format!("/proc/{}/status", mount.pids()[0]));
+    let status = fs::read_to_string(format!("/proc/{daemon}/status"));
     let status = status.expect("a process");
     let used = status.lines().find_map(|line| line.strip_prefix("VmData:"));
     let used = used.and_then(|text| text.trim().strip_suffix(" kB"));

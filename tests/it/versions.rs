@@ -71,6 +71,7 @@ fn two_versions_are_never_mixed() {
     let raw = folder.join("a.raw");
     fs::write(&raw, vec![0; FILE]).expect("a source");
     let mount = Mount::with(&folder, &["--snapshot", "never"]);
+    mount.expect_log("a.raw: changed while it was open");
     let done = AtomicBool::new(false);
     let whole = thread::scope(|scope| {
         scope.spawn(|| {

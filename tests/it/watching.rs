@@ -64,6 +64,7 @@ fn the_status_counts_what_is_read() {
     );
 
     // A source that changes makes reads fail, which shows at once.
+    mount.expect_log("disk.raw: changed while it was open");
     random_image(&source.join("disk.raw"), 2, 5 * MIB + 1);
     assert!(view.read_at(&mut [0; 512], 0).is_err());
     let failed = status(&mount);

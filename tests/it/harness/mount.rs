@@ -1,6 +1,5 @@
 //! A real mount by the real program, gone with the value.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -8,108 +7,29 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::process::{Lab, copy_program, describe, run, tool, vhdfs};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::log::Log;
+use super::options::Options;
+use super::process::{Lab, describe, run, tool};
 use super::user::User;
 
 /// How long something may hang before the test gives up on it; nothing is timed by this.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How to mount; `Options::default()` mounts in the background as whoever runs the tests.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    arguments: Vec<OsString>,
-    foreground: bool,
-    user: Option<User>,
-    mountpoint: Option<PathBuf>,
-    inherited: Option<PathBuf>,
-}
-
-impl Options {
-    /// Further arguments of `vhdfs mount`.
-    pub(crate) fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.arguments
-            .extend(arguments.into_iter().map(|a| a.as_ref().to_os_string()));
-        self
-    }
-
-    /// With `-f`; [`Mount::log`] then has what the program says.
-    pub(crate) fn foreground(mut self) -> Self {
-        self.foreground = true;
-        self
-    }
-
-    /// As this user, who becomes the owner of the mount point.
-    pub(crate) fn user(mut self, user: User) -> Self {
-        self.user = Some(user);
-        self
-    }
-
-    /// On a folder of the test's own.
-    pub(crate) fn at(mut self, mountpoint: &Path) -> Self {
-        self.mountpoint = Some(mountpoint.to_path_buf());
-        self
-    }
-
-    /// With this file open as a descriptor beyond the standard ones.
-    pub(crate) fn inheriting(mut self, file: &Path) -> Self {
-        self.inherited = Some(file.to_path_buf());
-        self
-    }
-
-    /// Mounts, and panics with what the program says where that fails.
-    #[track_caller]
-    pub(crate) fn mount(self, source: &Path) -> Mount {
-        let lab = Lab::new();
-        let mountpoint = self.mountpoint.unwrap_or_else(|| lab.folder("mnt"));
-        if let Some(user) = self.user {
-            user.own(&mountpoint);
-        }
-        let mut mount = Mount {
-            program: program(self.user, &lab),
-            log: lab.path().join("log"),
-            _lab: lab,
-            mountpoint,
-            user: self.user,
-            foreground: None,
-            mounted: false,
-        };
-        let mut command = match &self.inherited {
-            None => mount.command("mount"),
-            Some(file) => {
-                let mut shell = Command::new(tool("bash"));
-                shell.args(["-c", "exec \"$0\" mount \"${@:2}\" 9<\"$1\""]);
-                shell.arg(&mount.program).arg(file);
-                shell
-            }
-        };
-        // Ordinary users may be unable to write beside the sources, which `always` takes.
-        if self.user.is_none() {
-            command.args(engine(&self.arguments));
-        }
-        command.args(self.arguments);
-        if self.foreground {
-            command.arg("-f");
-        }
-        command.arg(source).arg(&mount.mountpoint);
-        if self.foreground {
-            mount.start_foreground(command);
-        } else {
-            mount.start_background(command);
-        }
-        mount
-    }
-}
-
-/// A mounted source. Dropping it unmounts and panics where that does not end cleanly.
+/// A mounted source. Dropping it unmounts, and panics where that does not end cleanly or where
+/// something grave was logged that the test did not ask for.
 #[derive(Debug)]
 pub(crate) struct Mount {
-    program: PathBuf,
-    mountpoint: PathBuf,
-    log: PathBuf,
-    user: Option<User>,
-    foreground: Option<Child>,
-    mounted: bool,
-    _lab: Lab,
+    pub(super) program: PathBuf,
+    pub(super) mountpoint: PathBuf,
+    pub(super) log: Log,
+    pub(super) user: Option<User>,
+    pub(super) foreground: Option<Child>,
+    pub(super) mounted: bool,
+    pub(super) said: String,
+    /// Holds the mount point and the log.
+    pub(super) _lab: Lab,
 }
 
 impl Mount {
@@ -135,10 +55,38 @@ impl Mount {
         self.mountpoint.join(name)
     }
 
-    /// What a program in the foreground has said so far.
+    /// What the command that mounted in the background has said.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
+    /// What the program has logged so far.
     pub(crate) fn log(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        self.log.text()
+    }
+
+    /// Where it does so.
+    pub(crate) fn log_file(&self) -> &Path {
+        self.log.path()
+    }
+
+    /// By its end the program shall have logged a line that holds `words`, grave or not.
+    pub(crate) fn expect_log(&self, words: &str) {
+        self.log.want(|wanted| wanted.expect(words));
+    }
+
+    /// The program may log warnings and errors that hold `words`.
+    pub(crate) fn allow_log(&self, words: &str) {
+        self.log.want(|wanted| wanted.allow(words));
+    }
+
+    /// Sends a signal to the program.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        for pid in self.pids() {
+            let pid = Pid::from_raw(pid as i32).expect("a process id");
+            kill_process(pid, signal).expect("send a signal");
+        }
     }
 
     /// Process ids of the program that serves this mount.
@@ -164,19 +112,12 @@ impl Mount {
         }
     }
 
-    fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        if let Some(user) = self.user {
-            user.will_run(&mut command);
-        }
-        command.arg(subcommand);
-        command
-    }
-
     #[track_caller]
-    fn start_background(&mut self, mut command: Command) {
+    pub(super) fn start_background(&mut self, mut command: Command) {
         let output = run(&mut command);
         assert!(output.status.success(), "{}", describe(&command, &output));
+        let said = [output.stdout, output.stderr].concat();
+        self.said = String::from_utf8(said).expect("text");
         self.mounted = true;
         assert!(
             is_mount(&self.mountpoint),
@@ -185,8 +126,10 @@ impl Mount {
     }
 
     #[track_caller]
-    fn start_foreground(&mut self, mut command: Command) {
-        let log = File::create(&self.log).expect("a log");
+    pub(super) fn start_foreground(&mut self, mut command: Command) {
+        let mut options = File::options();
+        let log = options.create(true).append(true).open(self.log.path());
+        let log = log.expect("a log");
         let mut child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
@@ -208,8 +151,11 @@ impl Mount {
 
     fn end(&mut self) -> Result<(), String> {
         self.mounted = false;
-        let mut command = self.command("umount");
-        command.arg(&self.mountpoint);
+        let mut command = Command::new(&self.program);
+        if let Some(user) = self.user {
+            user.will_run(&mut command);
+        }
+        command.arg("umount").arg(&self.mountpoint);
         // Another test that starts a program holds what this one had open, for a moment.
         let mut output = run(&mut command);
         let _ = wait_until("the mount to be idle", || {
@@ -248,12 +194,7 @@ impl Mount {
             }
         }
         wait_until("the end of the program", || self.pids().is_empty())?;
-        // A panic in a request is answered with EIO; it must not go unseen.
-        let log = self.log();
-        if log.contains("panicked") {
-            return Err(log);
-        }
-        Ok(())
+        self.log.judge()
     }
 }
 
@@ -272,17 +213,6 @@ impl Drop for Mount {
             }
         }
     }
-}
-
-/// The engine that the whole run of tests is to use, where the test does not choose one.
-fn engine(arguments: &[OsString]) -> Option<OsString> {
-    let chosen = arguments
-        .iter()
-        .any(|argument| argument.to_string_lossy().contains("snapshot"));
-    let policy = std::env::var_os("VHDFS_TEST_SNAPSHOT").filter(|_| !chosen)?;
-    let mut option = OsString::from("--snapshot=");
-    option.push(policy);
-    Some(option)
 }
 
 /// Whether the very folder is a mount point; asks the kernel's table, not the file system, which
@@ -323,16 +253,6 @@ pub(crate) fn pids(program: &Path, mountpoint: &Path) -> Vec<u32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(serves)
         .collect()
-}
-
-/// The program where its user can run it: the build may lie below a folder closed to others.
-fn program(user: Option<User>, lab: &Lab) -> PathBuf {
-    if user.is_none() {
-        return PathBuf::from(vhdfs().get_program());
-    }
-    let copy = lab.path().join("vhdfs");
-    copy_program(&copy);
-    copy
 }
 
 fn detach(mountpoint: &Path) {

@@ -1,14 +1,18 @@
 //! The judges judged: what the other tests rely on does notice what it should.
 
 use std::fs::{self, File, FileTimes};
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
 
 use crate::harness::process::set_mode;
 use crate::harness::snapshot::access_times_of;
 use crate::harness::{
-    Lab, MIB, Mount, Options, User, oracle_verify, random_image, set_mtime, snapshot_of,
+    Lab, MIB, Mount, Options, User, oracle_verify, random_image, run_ok, set_mtime, snapshot_of,
     sparse_image, tool,
 };
 
@@ -117,4 +121,116 @@ fn mounts_run_in_the_foreground_and_as_an_ordinary_user() {
     user.copy(&mount.join("a.vhd"), &copy);
     oracle_verify(&raw, &copy);
     mount.unmount();
+}
+/// A folder with one image, and with a file that is worth a warning.
+fn folder_with_a_warning(lab: &Lab) -> PathBuf {
+    let source = lab.folder("source");
+    random_image(&source.join("a.raw"), 1, MIB);
+    let mut qcow2 = b"QFI\xfb\0\0\0\x03".to_vec();
+    qcow2.resize(4096, 0);
+    fs::write(source.join("other.img"), qcow2).expect("a file");
+    source
+}
+
+/// Why a mount fails its test, if it does, after its folder has been listed and `more` done to it.
+fn failure_of(options: Options, source: &Path, more: impl FnOnce(&Mount)) -> Option<String> {
+    let mount = options.mount(source);
+    mount.path().read_dir().expect("a listing").for_each(drop);
+    more(&mount);
+    let result = catch_unwind(AssertUnwindSafe(|| mount.unmount()));
+    let panic = result.err()?;
+    Some(panic.downcast_ref::<String>().expect("a text").clone())
+}
+
+const WARNING: &str = "other.img: does not appear";
+
+#[test]
+fn a_warning_that_nobody_asked_for_fails_the_test() {
+    let lab = Lab::new();
+    let source = folder_with_a_warning(&lab);
+    let chosen = lab.path().join("chosen");
+    let in_a_file = ["--log-file", chosen.to_str().expect("a path")];
+    let as_option = format!("log_file={}", chosen.display());
+    let ways = [
+        Options::default(),
+        Options::default().foreground(),
+        Options::default()
+            .user(User::ordinary())
+            .args(["--allow-root"]),
+        Options::default().args(in_a_file),
+        Options::default().args(["-o", &as_option]),
+    ];
+    for options in ways {
+        let failure = failure_of(options.clone(), &source, |_| ());
+        let failure = failure.unwrap_or_else(|| panic!("{options:?}: no failure"));
+        assert!(failure.contains(WARNING), "{options:?}: {failure}");
+        let _ = fs::remove_file(&chosen);
+        assert_eq!(
+            failure_of(options.clone().expect_log(WARNING), &source, |_| ()),
+            None
+        );
+        let _ = fs::remove_file(&chosen);
+        assert_eq!(
+            failure_of(options.allow_log(WARNING), &source, |_| ()),
+            None
+        );
+        let _ = fs::remove_file(&chosen);
+    }
+}
+
+#[test]
+fn a_warning_that_does_not_come_fails_the_test() {
+    let lab = Lab::new();
+    let source = lab.folder("source");
+    let expecting = || Options::default().expect_log(WARNING);
+    let failure = failure_of(expecting(), &source, |_| ()).expect("a failure");
+    assert!(failure.contains("the log lacks"), "{failure}");
+    let late = |mount: &Mount| mount.expect_log("is unmounted");
+    assert_eq!(failure_of(Options::default(), &source, late), None);
+}
+
+#[test]
+fn a_panic_or_a_bug_in_the_log_fails_the_test() {
+    let lab = Lab::new();
+    let source = lab.folder("source");
+    for line in [
+        "thread 'fuser-0' panicked at src/serve/fuse/mod.rs:1:1:",
+        "[2026-01-31T12:00:00Z ERROR] read: a bug made this request fail with EIO",
+        "[2026-01-31T12:00:00Z INFO ] this is a bug",
+        "memory allocation of 512 bytes failed",
+    ] {
+        for options in [Options::default(), Options::default().foreground()] {
+            let write = |mount: &Mount| {
+                let log = File::options().append(true).open(mount.log_file());
+                writeln!(log.expect("a log"), "{line}").expect("write to the log");
+            };
+            let failure = failure_of(options.clone(), &source, write);
+            assert!(failure.is_some_and(|text| text.contains(line)), "{line}");
+            let options = options.allow_log(line);
+            assert_eq!(failure_of(options, &source, write), None, "{line}");
+        }
+    }
+}
+
+/// Also where the test ends the mount its own way, or only lets go of it.
+#[test]
+fn a_log_is_judged_however_the_mount_ends() {
+    let lab = Lab::new();
+    let source = folder_with_a_warning(&lab);
+    let ends: [fn(Mount); 3] = [
+        drop,
+        |mount| {
+            mount.signal(Signal::TERM);
+            mount.wait_gone();
+        },
+        |mount| {
+            run_ok(Command::new(tool("umount")).arg("-l").arg(mount.path()));
+            mount.wait_gone();
+        },
+    ];
+    for end in ends {
+        let mount = Mount::new(&source);
+        mount.path().read_dir().expect("a listing").for_each(drop);
+        assert!(panics(|| end(mount)));
+    }
 }

@@ -5,7 +5,6 @@ use std::process::Command;
 
 use super::place::{Place, refused, text};
 use crate::harness::process::{describe, set_mode};
-use crate::harness::root::as_root;
 use crate::harness::{Options, User, random_image, run, run_ok, tool};
 
 #[test]
@@ -57,12 +56,9 @@ fn unmounting_what_is_not_ours_or_in_use() {
     drop(open);
     mount.unmount();
 
-    run_ok(
-        as_root(&place.program)
-            .arg("mount")
-            .arg(&place.source)
-            .arg(&place.mountpoint),
-    );
+    let mount = Options::default()
+        .at(&place.mountpoint)
+        .mount(&place.source);
     let mut command = umount(&name);
     User::ordinary().will_run(&mut command);
     refused(command, 1, &[&name, "not permitted", "as root"]);
@@ -77,7 +73,7 @@ fn unmounting_what_is_not_ours_or_in_use() {
     let mut command = place.vhdfs(&["status", &name]);
     User::ordinary().will_run(&mut command);
     refused(command, 1, &[&name, "another user mounted it", "as root"]);
-    run_ok(as_root(&place.program).arg("umount").arg(&place.mountpoint));
+    mount.unmount();
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! What keeps `vhdfs mount` from mounting.
 
+use rustix::process::Signal;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::place::{Place, refused, text};
 use crate::harness::mount::{is_mount, wait_until};
 use crate::harness::process::set_mode;
 use crate::harness::root::as_root;
-use crate::harness::{Options, User, run_ok, tool, vhdfs};
+use crate::harness::{Options, User, run_ok, tool};
 
 #[test]
 fn a_source_that_is_not_there_or_closed() {
@@ -126,10 +126,12 @@ fn a_mount_point_of_somebody_else() {
 #[test]
 fn a_stale_mount_that_is_not_ours_to_remove() {
     let place = Place::new();
-    let mut command = as_root(&place.program);
-    command.args(["mount", "--allow-other"]);
-    run_ok(command.arg(&place.source).arg(&place.mountpoint));
-    kill_daemon(&place.mountpoint);
+    let mount = Options::default()
+        .args(["--allow-other"])
+        .at(&place.mountpoint)
+        .mount(&place.source);
+    mount.signal(Signal::KILL);
+    wait_until("the end of the daemon", || mount.pids().is_empty()).unwrap();
     // Root's stale mount: an ordinary user may see it, and not remove it.
     let name = text(&place.mountpoint).to_owned();
     refused(
@@ -145,19 +147,7 @@ fn a_stale_mount_that_is_not_ours_to_remove() {
         &[&name, "does not answer", "`vhdfs umount --lazy`"],
     );
     run_ok(as_root(tool("umount")).arg("-l").arg(&place.mountpoint));
-}
-
-/// Ends the daemon of a mount as a crash would.
-fn kill_daemon(mountpoint: &Path) {
-    let status = run_ok(
-        as_root(vhdfs().get_program())
-            .args(["status", "--json"])
-            .arg(mountpoint),
-    );
-    let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
-    run_ok(as_root("kill").arg("-9").arg(status["pid"].to_string()));
-    let proc = PathBuf::from(format!("/proc/{}/exe", status["pid"]));
-    wait_until("the end of the daemon", || proc.read_link().is_err()).unwrap();
+    mount.wait_gone();
 }
 
 #[test]
