@@ -83,12 +83,18 @@ pub struct ViewArgs {
         allow_hyphen_values = true
     )]
     pub min_size: Option<u64>,
+    /// Also open the backing files and external data files that qcow2 images name
+    #[arg(long)]
+    pub chains: bool,
+    /// Also show images that are compressed with xz, such as `disk.raw.xz`
+    #[arg(long)]
+    pub compressed: bool,
 }
 
 impl ViewArgs {
     /// Whether views are as they are without any option.
     pub fn is_default(&self) -> bool {
-        self.min_size.is_none() && matches!(self.gpt, Gpt::Keep)
+        self.min_size.is_none() && matches!(self.gpt, Gpt::Keep) && !self.chains
     }
 }
 
@@ -144,6 +150,12 @@ pub struct MountArgs {
     /// Confine the daemon to reading the source folder, once it is mounted
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub sandbox: Sandbox,
+    /// Memory for tables of images that are not raw, and as much for what was decompressed
+    #[arg(
+        long, value_name = "SIZE", default_value = "64M", value_parser = size::cache_size,
+        allow_hyphen_values = true
+    )]
+    pub cache_size: u64,
     /// Read past the kernel's page cache: faster for readers of large blocks
     #[arg(long)]
     pub direct_io: bool,

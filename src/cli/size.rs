@@ -44,6 +44,18 @@ pub(super) fn virtual_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A size of a cache in bytes.
+///
+/// # Errors
+///
+/// What is wrong with the text, for the user.
+pub(super) fn cache_size(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        size if size < 1 << 20 => Err("at least 1M is needed".into()),
+        size => Ok(size),
+    }
+}
+
 /// What a unit multiplies with, as a power of 2; `None` where it is none.
 fn unit_shift(unit: &str) -> Option<u32> {
     let mut letters = unit.chars();

@@ -76,11 +76,11 @@ fn write_data(image: &OpenImage, range: ByteRange, output: &mut Output) -> Resul
             .intersect(ByteRange::at(offset, COPY_SIZE))
             .intersect(range);
         let is_frozen = image.engine() == Engine::Snapshot;
-        let copied = match copyable.is_empty() {
-            true => None,
-            false => output
-                .copy_from(image.body(), copyable, is_frozen)
+        let copied = match image.body() {
+            Some(body) if !copyable.is_empty() => output
+                .copy_from(body, copyable, is_frozen)
                 .map_err(Stop::Write)?,
+            _ => None,
         };
         match copied {
             Some(count) => {

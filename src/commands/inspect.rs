@@ -1,6 +1,6 @@
 //! `vhdfs inspect`: what one file is, or would be.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Display, Write as _};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,17 @@ use thiserror::Error;
 
 use super::Failure;
 use super::print::{print, print_json};
+use super::view::{Named, ViewError};
 use crate::advice;
-use crate::cli::InspectArgs;
-use crate::folder::catalog;
+use crate::cli::{InspectArgs, ViewArgs};
+use crate::folder::catalog::{Image, Skip};
 use crate::folder::metadata::{Kind, Metadata};
 use crate::folder::source::read_exact_at;
-use vhd::footer::{FOOTER_SIZE, Footer, Identity, checksum};
-use vhd::format::Format;
-use vhd::layout::{Layout, LayoutError};
+use crate::serve::image::Policy;
+use check::printable::printable;
+use disk::format::Format;
+use disk::{ByteRange, Disk};
+use vhd::footer::{FOOTER_SIZE, Footer, checksum};
 
 /// Why a file cannot be inspected.
 #[derive(Debug, Error)]
@@ -26,20 +29,43 @@ enum InspectError {
     Read(PathBuf, #[source] io::Error),
     #[error("{}: is not a file; name an image", .0.display())]
     NotAFile(PathBuf),
-    #[error("{}: has no view: {}", .0.display(), .1)]
-    NoView(PathBuf, #[source] LayoutError),
 }
 
 /// What is known of a file; sizes in bytes.
 #[derive(Debug, Serialize)]
 struct Inspection {
     path: String,
-    format: &'static str,
+    /// Null if the content is in no known format, and not taken for raw.
+    format: Option<&'static str>,
+    variant: Option<String>,
+    block_size: Option<u64>,
+    compression: Option<&'static str>,
+    /// Format of the image that it holds, as an archive or a compressed file does.
+    inside: Option<&'static str>,
+    files: Vec<String>,
     file_size: u64,
-    /// Null where the format does not tell without being converted.
+    /// This and what follows is null if it does not appear.
+    source_size: Option<u64>,
     virtual_size: Option<u64>,
     padding: Option<u64>,
+    allocated_size: Option<u64>,
+    /// The disks of a file that holds several; the rest is about the first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    disks: Vec<OneOfSeveral>,
+    /// Why it does not appear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     footer: Option<FooterFields>,
+}
+
+/// One disk of a file that holds several.
+#[derive(Debug, Serialize)]
+struct OneOfSeveral {
+    view: Option<String>,
+    source_size: Option<u64>,
+    virtual_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// The footer field by field, as the contract names them.
@@ -71,7 +97,7 @@ struct GeometryFields {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let inspection = inspect(&args.file, args.view.min_size.unwrap_or(0))?;
+    let inspection = inspect(&args.file, &args.view)?;
     if args.json {
         print_json(&inspection)
     } else {
@@ -79,72 +105,139 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     }
 }
 
-fn inspect(path: &Path, min_size: u64) -> Result<Inspection, Failure> {
-    let failed = |error| InspectError::Read(path.to_owned(), error);
-    let file = crate::folder::beneath::open_path(path).map_err(failed)?;
-    let metadata = Metadata::of(file.as_fd()).map_err(failed)?;
-    if !matches!(metadata.kind, Kind::File | Kind::BlockDevice) {
-        return Err(InspectError::NotAFile(path.to_owned()).into());
-    }
-    let file_size = metadata.version.size;
-    let format = catalog::sniff(file.as_fd(), file_size).map_err(failed)?;
-    let stored = || -> io::Result<Option<FooterFields>> {
-        let Some(offset) = file_size.checked_sub(FOOTER_SIZE as u64) else {
-            return Ok(None);
-        };
-        let mut bytes = [0; FOOTER_SIZE];
-        read_exact_at(file.as_fd(), &mut bytes, offset)?;
-        Ok(FooterFields::decode(&bytes))
+fn inspect(path: &Path, view: &ViewArgs) -> Result<Inspection, Failure> {
+    let mut views = Named::find_all(path, view)?;
+    let disks = match &views[..] {
+        [_] => Vec::new(),
+        several => several.iter().map(OneOfSeveral::new).collect(),
     };
-    let (virtual_size, footer) = match format {
-        Format::Raw => {
-            let no_view = |error| InspectError::NoView(path.to_owned(), error);
-            let size = Layout::checked_virtual_size(file_size.max(min_size)).map_err(no_view)?;
-            (Some(size), footer_of(path, &metadata, file_size, size))
+    let first = views.iter().position(Result::is_ok).unwrap_or(0);
+    let inspection = match views.swap_remove(first) {
+        Ok(named) => Inspection::of_view(path, &named, view)?,
+        // A disk that is too large for a view, or none at all.
+        Err(ViewError::NoView(path, skip @ Skip::Size(_))) => {
+            return Err(ViewError::NoView(path, skip).into());
         }
-        Format::FixedVhd if min_size > disk_size(format, file_size) => {
-            let disk_size = disk_size(format, file_size);
-            let no_view = |error| InspectError::NoView(path.to_owned(), error);
-            let size = Layout::checked_virtual_size(min_size).map_err(no_view)?;
-            (Some(size), footer_of(path, &metadata, disk_size, size))
-        }
-        Format::FixedVhd => (
-            Some(disk_size(format, file_size)),
-            stored().map_err(failed)?,
-        ),
-        _ => (None, stored().map_err(failed)?),
+        Err(ViewError::NoView(_, skip)) => Inspection::of_file(path, &skip)?,
+        Err(error) => return Err(error.into()),
     };
     Ok(Inspection {
-        path: path.to_string_lossy().into_owned(),
-        format: format.name(),
-        file_size,
-        virtual_size,
-        padding: virtual_size.map(|size| size.saturating_sub(disk_size(format, file_size))),
-        footer,
+        disks,
+        ..inspection
     })
 }
 
-/// Size in bytes of the disk in a file that is raw or a fixed VHD.
-fn disk_size(format: Format, file_size: u64) -> u64 {
-    match format {
-        Format::FixedVhd => file_size.saturating_sub(FOOTER_SIZE as u64),
-        _ => file_size,
+impl Inspection {
+    /// An image that appears.
+    fn of_view(path: &Path, named: &Named, view: &ViewArgs) -> Result<Self, Failure> {
+        let failed = ViewError::reading(path);
+        let image = &named.image;
+        let opened = named.open(view, Policy::Never)?;
+        let mut footer = [0; FOOTER_SIZE];
+        let end = opened.size() - FOOTER_SIZE as u64;
+        opened.read(&mut footer, end).map_err(&failed)?;
+        let source = opened.view().source();
+        let details = source.details();
+        Ok(Self {
+            path: path.to_string_lossy().into_owned(),
+            format: Some(image.format().name()),
+            variant: details.and_then(|details| details.variant.clone()),
+            block_size: details.and_then(|details| details.block_size),
+            compression: details.and_then(|details| details.compression),
+            inside: details
+                .and_then(|details| details.inner.as_deref())
+                .map(|inner| inner.format.name()),
+            files: names_of(image),
+            file_size: image.metadata().version.size,
+            source_size: Some(image.disk_size()),
+            virtual_size: Some(image.virtual_size()),
+            padding: Some(image.virtual_size().saturating_sub(image.disk_size())),
+            allocated_size: Some(data_size(source, image.disk_size()).map_err(&failed)?),
+            disks: Vec::new(),
+            reason: None,
+            footer: FooterFields::decode(&footer),
+        })
+    }
+
+    /// A file that does not appear.
+    fn of_file(path: &Path, skip: &Skip) -> Result<Self, Failure> {
+        let failed = |error| InspectError::Read(path.to_owned(), error);
+        let file = crate::folder::beneath::open_path(path).map_err(failed)?;
+        let metadata = Metadata::of(file.as_fd()).map_err(failed)?;
+        if !matches!(metadata.kind, Kind::File | Kind::BlockDevice) {
+            return Err(InspectError::NotAFile(path.to_owned()).into());
+        }
+        let file_size = metadata.version.size;
+        let footer = match file_size.checked_sub(FOOTER_SIZE as u64) {
+            None => None,
+            Some(offset) => {
+                let mut bytes = [0; FOOTER_SIZE];
+                read_exact_at(file.as_fd(), &mut bytes, offset).map_err(failed)?;
+                FooterFields::decode(&bytes)
+            }
+        };
+        let name = path.file_name().unwrap_or_default();
+        Ok(Self {
+            path: path.to_string_lossy().into_owned(),
+            format: skip.format().map(Format::name),
+            variant: None,
+            block_size: None,
+            compression: None,
+            inside: None,
+            files: vec![name.to_string_lossy().into_owned()],
+            file_size,
+            source_size: None,
+            virtual_size: None,
+            padding: None,
+            allocated_size: None,
+            disks: Vec::new(),
+            reason: Some(skip.to_string()),
+            footer,
+        })
     }
 }
 
-/// The footer that the view of a disk will have.
-fn footer_of(
-    path: &Path,
-    metadata: &Metadata,
-    disk_size: u64,
-    virtual_size: u64,
-) -> Option<FooterFields> {
-    let identity = Identity {
-        base_name: path.file_name().unwrap_or_default().as_encoded_bytes(),
-        source_size: disk_size,
-        mtime_seconds: metadata.version.mtime.seconds,
-    };
-    FooterFields::decode(&Footer::fixed(identity, virtual_size).encode())
+/// The files that an image is read from, below the folder that holds it.
+fn names_of(image: &Image) -> Vec<String> {
+    let files = image.files();
+    let names = files.iter().map(|path| path.to_string_lossy().into_owned());
+    names.collect()
+}
+
+/// Number of bytes of a disk that are not in holes.
+fn data_size(disk: &impl Disk, size: u64) -> io::Result<u64> {
+    let (mut at, mut sum) = (0, 0);
+    while let Some(data) = disk.next_data(at)? {
+        let data = data.intersect(ByteRange::new(0, size));
+        if data.is_empty() {
+            break;
+        }
+        sum += data.len();
+        at = data.end();
+    }
+    Ok(sum)
+}
+
+impl OneOfSeveral {
+    fn new(view: &Result<Named, ViewError>) -> Self {
+        match view {
+            Ok(named) => Self {
+                view: Some(named.name.to_string_lossy().into_owned()),
+                source_size: Some(named.image.disk_size()),
+                virtual_size: Some(named.image.virtual_size()),
+                reason: None,
+            },
+            Err(error) => Self {
+                view: None,
+                source_size: None,
+                virtual_size: None,
+                reason: Some(match error {
+                    ViewError::NoView(_, skip) => skip.to_string(),
+                    other => other.to_string(),
+                }),
+            },
+        }
+    }
 }
 
 impl FooterFields {
@@ -176,28 +269,54 @@ impl FooterFields {
     }
 }
 
+/// Lines of a name and a value.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{name:<20} {value}");
+    }
+
+    fn add_known(&mut self, name: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+    }
+}
+
 impl Inspection {
     fn to_text(&self) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, value: &dyn std::fmt::Display| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{name:<20} {value}");
-        };
-        line("path", &self.path);
-        line("format", &self.format);
-        line("file size", &self.file_size);
-        let unknown = "unknown without converting it";
-        match (self.virtual_size, self.padding) {
-            (Some(size), Some(padding)) => {
-                line("virtual size", &size);
-                line("padding", &padding);
-                line("view size", &(size + FOOTER_SIZE as u64));
-            }
-            _ => line("virtual size", &unknown),
+        let mut lines = Lines::default();
+        lines.add("path", &self.path);
+        lines.add("format", self.format.unwrap_or("unknown"));
+        lines.add_known("variant", self.variant.as_ref());
+        lines.add_known("block size", self.block_size);
+        lines.add_known("compression", self.compression);
+        lines.add_known("inside", self.inside);
+        let is_alone = self.files.len() == 1;
+        lines.add_known("files", (!is_alone).then(|| self.files.join(", ")));
+        lines.add("file size", self.file_size);
+        lines.add_known("source size", self.source_size);
+        lines.add_known("allocated size", self.allocated_size);
+        lines.add_known("virtual size", self.virtual_size);
+        lines.add_known("padding", self.padding);
+        let view_size = self.virtual_size.map(|size| size + FOOTER_SIZE as u64);
+        lines.add_known("view size", view_size);
+        for disk in &self.disks {
+            lines.add("disk", disk);
         }
+        lines.add_known("does not appear", self.reason.as_ref());
+        self.add_footer(&mut lines);
+        printable_lines(&lines.0)
+    }
+
+    fn add_footer(&self, lines: &mut Lines) {
+        let mut line = |name: &str, value: &dyn Display| lines.add(name, value);
         let Some(footer) = &self.footer else {
             line("footer", &"none");
-            return text;
+            return;
         };
         let geometry = &footer.disk_geometry;
         line("cookie", &footer.cookie);
@@ -244,6 +363,20 @@ impl Inspection {
         );
         line("unique id", &footer.unique_id);
         line("saved state", &footer.saved_state);
-        text
+    }
+}
+
+/// The text with no control characters but ends of lines.
+fn printable_lines(text: &str) -> String {
+    let lines = text.lines().map(printable);
+    lines.map(|line| line + "\n").collect()
+}
+
+impl Display for OneOfSeveral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.view, self.source_size, &self.reason) {
+            (Some(view), Some(size), _) => write!(f, "{view} ({size})"),
+            (_, _, reason) => write!(f, "not shown: {}", reason.as_deref().unwrap_or_default()),
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -13,10 +12,9 @@ use super::table::{Style, Table};
 use super::{Failure, catalog_options, view};
 use crate::advice;
 use crate::cli::{ListArgs, ViewArgs};
-use crate::folder::catalog::{Catalog, Directory, Found, Image, Skip};
+use crate::folder::catalog::{Catalog, Image, Skip};
 use crate::serve::image::{OpenImage, Policy, Refusal};
 use check;
-use vhd::format::Format;
 
 /// Headings of the table of images.
 const COLUMNS: [&str; 7] = [
@@ -76,9 +74,15 @@ pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
         images: Vec::new(),
         skipped: Vec::new(),
     };
-    report
-        .add_folder(&catalog, &catalog.root().map_err(failed)?)
-        .map_err(failed)?;
+    let survey = catalog.root().and_then(|root| catalog.survey(&root));
+    let survey = survey.map_err(failed)?;
+    for (view, image) in &survey.images {
+        let shown = Shown::new(&catalog, image, view, &report.view);
+        report.images.push(shown);
+    }
+    for (path, skip) in &survey.skipped {
+        report.add_skipped(path, skip);
+    }
     if args.json {
         print_json(&report)
     } else {
@@ -87,45 +91,10 @@ pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
 }
 
 impl Report {
-    /// Adds what is in `top` and in all folders below.
-    fn add_folder(&mut self, catalog: &Catalog, top: &Arc<Directory>) -> io::Result<()> {
-        let mut folders = vec![top.clone()];
-        while let Some(folder) = folders.pop() {
-            let listing = match catalog.list(&folder) {
-                Ok(listing) => listing,
-                Err(error) if Arc::ptr_eq(&folder, top) => return Err(error),
-                Err(error) => {
-                    self.add_skipped(folder.shown_path(), &Skip::Unreadable(error));
-                    continue;
-                }
-            };
-            let first = folders.len();
-            for index in 0..listing.len() {
-                match listing.entry(catalog, index) {
-                    Ok((_, Found::Directory(inner, _))) => folders.push(inner),
-                    Ok((view, Found::Image(image))) => {
-                        let view = folder.shown_path().join(view);
-                        let shown = Shown::new(catalog, &image, &view, &self.view);
-                        self.images.push(shown);
-                    }
-                    Err(skip) if skip.is_gone() => {}
-                    Err(skip) => {
-                        let path = folder
-                            .shown_path()
-                            .join(listing.name(index).unwrap_or_default());
-                        self.add_skipped(&path, &listing.explain(index, skip));
-                    }
-                }
-            }
-            folders[first..].reverse();
-        }
-        Ok(())
-    }
-
     fn add_skipped(&mut self, path: &Path, skip: &Skip) {
         self.skipped.push(Skipped {
             source: path.to_string_lossy().into_owned(),
-            format: skip.format().map(Format::name),
+            format: skip.format().map(disk::format::Format::name),
             reason: skip.to_string(),
         });
     }
@@ -181,17 +150,16 @@ impl Shown {
         let stored = opened.as_ref().ok().map(view::unique_id);
         let unique_id = stored.and_then(Result::ok).unwrap_or_else(derived);
         let warnings = warnings_of(image, opened);
-        let metadata = image.metadata();
         let text = |path: &Path| path.to_string_lossy().into_owned();
         Self {
             source: text(&image.shown_path()),
             view: text(view),
             format: image.format().name(),
-            files: vec![text(&image.shown_path())],
+            files: image.files().iter().map(|path| text(path)).collect(),
             source_size: image.disk_size(),
             virtual_size: image.virtual_size(),
             view_size: image.view_size(),
-            allocated_size: metadata.blocks * 512,
+            allocated_size: image.allocated_size(),
             unique_id: unique_id.to_string(),
             warnings,
         }

@@ -98,9 +98,13 @@ fn catalog_options(
 ) -> Result<catalog::Options, Failure> {
     Ok(catalog::Options {
         selection: Selection::new(args.all, &args.include, &args.exclude)
-            .map_err(|error| Failure::usage(format!("{error}; patterns are those of the shell")))?,
+            .map_err(|error| Failure::usage(format!("{error}; patterns are those of the shell")))?
+            .with_compressed(view.compressed),
         allow_devices: args.allow_devices,
         min_size: view.min_size.unwrap_or(0),
+        chains: view.chains,
+        compressed: view.compressed,
         log_skipped,
+        ..catalog::Options::default()
     })
 }

@@ -11,6 +11,7 @@ use super::{Failure, background, catalog_options};
 use crate::cli::{self, MountArgs, Snapshot, kernel_options};
 use crate::daemon::sandbox::Sandbox;
 use crate::daemon::{self, Reporting, Request};
+use crate::folder::catalog;
 use crate::logging::{self, Output};
 use crate::mount::client;
 use crate::mount::options::{Access, Options};
@@ -141,7 +142,10 @@ fn serve(
     let request = Request {
         source: args.source.clone(),
         mountpoint: args.mountpoint.clone(),
-        catalog: catalog_options(&args.selection, &args.view, true)?,
+        catalog: catalog::Options {
+            cache_size: args.cache_size,
+            ..catalog_options(&args.selection, &args.view, true)?
+        },
         ownership,
         options,
     };

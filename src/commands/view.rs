@@ -1,7 +1,9 @@
 //! Opening views for the commands that read them without a mount.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -21,6 +23,11 @@ pub(super) enum ViewError {
     /// It does not appear in a mount.
     #[error("{}: has no view: {}", .0.display(), .1)]
     NoView(PathBuf, #[source] catalog::Skip),
+    /// There are several disks in it.
+    #[error(
+        "{}: holds several disks; name one of them: {}", .0.display(), .1.join(", ")
+    )]
+    Several(PathBuf, Vec<String>),
     /// It appears, and cannot be opened as asked.
     #[error("{}: cannot be opened: {}", .0.display(), .1)]
     Refused(PathBuf, #[source] Refusal),
@@ -38,45 +45,88 @@ impl ViewError {
 #[derive(Debug)]
 pub(super) struct Named {
     path: PathBuf,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
+    /// Name of its view.
+    pub(super) name: OsString,
     /// What was found.
     pub(super) image: Image,
 }
 
 impl Named {
-    /// Finds the image at `path`: naming it selects it, whatever it is called, also where it is a
-    /// device.
+    /// Finds the image at `path`: naming it selects it, whatever it is called, also if it is a
+    /// device. One of several disks of a file, which is no file of its own, is named as a mount would name it.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read, or has no view.
+    /// If it cannot be read, has no view, or has several.
     pub(super) fn find(path: &Path, view: &ViewArgs) -> Result<Self, ViewError> {
+        let mut views = Self::find_all(path, view)?;
+        match (views.pop(), views.is_empty()) {
+            (Some(only), true) => only,
+            (last, _) => {
+                let views = views.iter().flatten().chain(last.iter().flatten());
+                let names = views.map(|view| view.name.to_string_lossy().into_owned());
+                Err(ViewError::Several(path.to_owned(), names.collect()))
+            }
+        }
+    }
+
+    /// Finds all disks of the image at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub(super) fn find_all(
+        path: &Path,
+        view: &ViewArgs,
+    ) -> Result<Vec<Result<Self, ViewError>>, ViewError> {
         let failed = ViewError::reading(path);
-        let no_view = |skip| match skip {
-            catalog::Skip::Unreadable(error) => failed(error),
-            skip => ViewError::NoView(path.to_owned(), skip),
-        };
         let is_folder = || failed(io::Error::from(io::ErrorKind::IsADirectory));
         if path.is_dir() {
             return Err(is_folder());
         }
-        let options = catalog::Options {
-            allow_devices: true,
-            min_size: view.min_size.unwrap_or(0),
-            ..Default::default()
-        };
-        let catalog = Catalog::open(path, options).map_err(&failed)?;
+        if !path.exists()
+            && let Some(shown) = Self::find_shown(path, view)
+        {
+            return Ok(vec![Ok(shown)]);
+        }
+        let catalog = Catalog::open(path, options(view)).map_err(&failed)?;
+        let catalog = Arc::new(catalog);
         let listing = catalog
             .root()
             .and_then(|root| catalog.list(&root))
             .map_err(&failed)?;
-        match listing.entry(&catalog, 0).map_err(no_view)? {
-            (_, Found::Image(image)) => Ok(Self {
+        let views = listing.entries(&catalog, 0).map(|entry| match entry {
+            Ok((name, Found::Image(image))) => Ok(Self {
                 path: path.to_owned(),
-                catalog,
+                catalog: Arc::clone(&catalog),
+                name,
                 image,
             }),
-            (_, Found::Directory(..)) => Err(is_folder()),
+            Ok((_, Found::Directory(..))) => Err(is_folder()),
+            Err(catalog::Skip::Unreadable(error)) => Err(failed(error)),
+            Err(skip) => Err(ViewError::NoView(path.to_owned(), skip)),
+        });
+        Ok(views.collect())
+    }
+
+    /// Finds the image that a mount of its folder would show at `path`.
+    fn find_shown(path: &Path, view: &ViewArgs) -> Option<Self> {
+        let name = path.file_name()?;
+        let folder = match path.parent()? {
+            here if here.as_os_str().is_empty() => Path::new("."),
+            folder => folder,
+        };
+        let catalog = Catalog::open(folder, options(view)).ok()?;
+        let root = catalog.root().ok()?;
+        match catalog.lookup(&root, name).ok()? {
+            Found::Image(image) => Some(Self {
+                path: path.to_owned(),
+                catalog: Arc::new(catalog),
+                name: name.to_owned(),
+                image,
+            }),
+            Found::Directory(..) => None,
         }
     }
 
@@ -88,6 +138,18 @@ impl Named {
     pub(super) fn open(&self, view: &ViewArgs, snapshots: Policy) -> Result<OpenImage, ViewError> {
         open(&self.catalog, &self.image, view, snapshots)
             .map_err(|refusal| refused(&self.path, refusal))
+    }
+}
+
+/// What is shown to a command that names one image.
+fn options(view: &ViewArgs) -> catalog::Options {
+    catalog::Options {
+        // Naming a device is asking for it.
+        allow_devices: true,
+        min_size: view.min_size.unwrap_or(0),
+        chains: view.chains,
+        compressed: view.compressed,
+        ..Default::default()
     }
 }
 

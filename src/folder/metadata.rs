@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, SeekFrom, Stat};
 
 /// A point in time as file systems store it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp {
     /// Whole seconds since 1970-01-01T00:00:00Z, rounded towards the past.
     pub seconds: i64,
@@ -29,6 +29,13 @@ pub struct Version {
     pub mtime: Timestamp,
     /// Status-change time.
     pub ctime: Timestamp,
+}
+
+impl Version {
+    /// What all versions of the file have in common: file system and inode.
+    pub fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
 }
 
 /// What a directory entry is.

@@ -5,5 +5,6 @@ pub mod beneath;
 pub mod catalog;
 pub mod metadata;
 pub mod names;
+pub mod opened;
 pub mod select;
 pub mod source;

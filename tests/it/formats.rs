@@ -76,7 +76,7 @@ fn what_only_looks_like_a_fixed_vhd_does_not_appear() {
     mount.unmount();
     let reasons = listed_reasons(&list(folder, &[]));
     for damaged in ["checksum.raw", "checksum.vhd", "length.raw"] {
-        assert!(reasons[damaged].contains("damaged VHD"), "{reasons:?}");
+        assert!(reasons[damaged].contains("damaged: the "), "{reasons:?}");
     }
     assert!(
         reasons["raw.vhd"].contains("not what its extension says"),
@@ -103,18 +103,13 @@ fn containers(folder: &Path) -> Vec<(&'static str, &'static str)> {
         }
         run_ok(command.arg(&raw).arg(folder.join(name)));
     };
-    convert("qcow2", "", "qcow2.img");
-    convert("qcow2", "compat=0.10", "qcow2old.img");
-    convert("vmdk", "", "vmdk.img");
-    convert("vmdk", "subformat=streamOptimized", "vmdkstream.img");
-    convert("vhdx", "", "vhdx.img");
-    convert("vpc", "subformat=dynamic", "dynamic.img");
-    convert("vdi", "", "vdi.img");
+    convert("vpc", "subformat=dynamic", "dynamic.vhd");
     convert("qed", "", "qed.img");
     differencing(
-        &folder.join("dynamic.img"),
+        &folder.join("dynamic.vhd"),
         &folder.join("differencing.img"),
     );
+    fs::remove_file(folder.join("dynamic.vhd")).expect("remove a VHD");
     for (program, name) in [
         ("gzip", "gzip.img"),
         ("xz", "xz.img"),
@@ -132,15 +127,8 @@ fn containers(folder: &Path) -> Vec<(&'static str, &'static str)> {
     );
     fs::rename(folder.join("zip.zip"), folder.join("zip.img")).expect("a packed image");
     vec![
-        ("qcow2.img", "qemu-img convert"),
-        ("qcow2old.img", "qemu-img convert"),
-        ("vmdk.img", "qemu-img convert"),
-        ("vmdkstream.img", "qemu-img convert"),
-        ("vhdx.img", "qemu-img convert"),
-        ("dynamic.img", "qemu-img convert"),
-        ("vdi.img", "qemu-img convert"),
         ("qed.img", "qemu-img convert"),
-        ("differencing.img", "parent"),
+        ("differencing.img", "merge both"),
         ("gzip.img", "gunzip"),
         ("xz.img", "unxz"),
         ("zstd.img", "unzstd"),
@@ -192,9 +180,11 @@ fn containers_do_not_appear_and_the_log_says_so_once() {
         let skipped = list["skipped"].as_array().expect("skipped");
         let entry = skipped.iter().find(|entry| entry["source"] == name);
         let format = entry.expect("an entry")["format"].as_str();
-        let kind = name.trim_end_matches(".img");
-        let kind = kind.trim_end_matches("old").trim_end_matches("stream");
-        assert!(format.is_some_and(|f| f.starts_with(kind)), "{format:?}");
+        let kind = match name {
+            "differencing.img" => "dynamic_vhd",
+            _ => name.trim_end_matches(".img"),
+        };
+        assert_eq!(format, Some(kind));
     }
 }
 

@@ -272,6 +272,10 @@ fn every_option_of_mount_is_taken_by_both_its_names() {
         "--exclude",
         "c.*",
         "--allow-devices",
+        "--chains",
+        "--compressed",
+        "--cache-size",
+        "32MiB",
         "--allow-other",
         "--uid",
         "1",
@@ -292,7 +296,7 @@ fn every_option_of_mount_is_taken_by_both_its_names() {
         "-v",
     ];
     let short = format!(
-        "include=*.bin,exclude=c.*,allow_devices,allow_other,uid=1,gid=2,file_mode=440,\
+        "include=*.bin,exclude=c.*,allow_devices,chains,compressed,cache_size=9M,allow_other,uid=1,gid=2,file_mode=440,\
          dir_mode=550,snapshot=never,gpt=keep,direct_io,threads=2,log_file={log},ro,nodev,nosuid,\
          noexec,noatime,x-systemd.automount,_netdev"
     );

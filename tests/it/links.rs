@@ -157,7 +157,7 @@ fn a_device_that_holds_a_container_is_told_to_the_log_once() {
     let folder = lab.folder("source");
     let backing = lab.path().join("backing");
     let mut create = Command::new(tool("qemu-img"));
-    create.args(["create", "-q", "-f", "qcow2"]).arg(&backing);
+    create.args(["create", "-q", "-f", "qed"]).arg(&backing);
     run_ok(create.arg("4M"));
     let file = File::options().append(true).open(&backing);
     file.and_then(|file| file.set_len(MIB))
@@ -174,6 +174,6 @@ fn a_device_that_holds_a_container_is_told_to_the_log_once() {
     let log = mount.log();
     let told = lines_with(&log, "disk.raw");
     assert_eq!(told.len(), 1, "{log}");
-    assert!(told[0].contains("qcow2"), "{log}");
+    assert!(told[0].contains("QED"), "{log}");
     mount.unmount();
 }

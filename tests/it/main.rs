@@ -32,6 +32,7 @@ mod scale;
 mod semantics;
 mod shortage;
 mod soak;
+mod sources;
 mod tools;
 mod unsafe_code;
 mod upload;

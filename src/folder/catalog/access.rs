@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use super::chain::Further;
 use super::{Catalog, Directory, Image, Location};
 use crate::folder::acl;
 use crate::folder::beneath;
@@ -22,10 +23,27 @@ impl Catalog {
     /// The attributes with the mode that says who may read the entry.
     pub(super) fn heed(&self, image: &Image, handle: Option<BorrowedFd<'_>>) -> Metadata {
         let metadata = self.heed_acl(image.metadata, || self.acl_of(image, handle));
-        match &image.location {
+        let metadata = match &image.location {
             Location::Linked(path) => self.heed_folders(metadata, path, &image.directory.real),
             _ => metadata,
+        };
+        let further = image.contents.further().iter();
+        further.fold(metadata, |metadata, further| {
+            self.heed_further(metadata, further, &image.directory.real)
+        })
+    }
+
+    /// Takes from the mode of an image that is shown in the folder at `shown_in` what one of its further
+    /// files withholds: who may not read that reads none of its bytes here.
+    fn heed_further(&self, mut metadata: Metadata, further: &Further, shown_in: &Path) -> Metadata {
+        if !self.heeds_acls {
+            return metadata;
         }
+        let mut found = self.heed_acl(further.metadata, || self.folder.acl(&further.real));
+        // Reading one is like passing a folder.
+        found.mode = found.mode >> 2 & 0o111;
+        metadata.mode = acl::behind(&metadata, &found);
+        self.heed_folders(metadata, &further.real, shown_in)
     }
 
     /// Takes from the mode of what is at `path`, and is shown in the folder at `shown_in`, what the

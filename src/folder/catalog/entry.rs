@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::folder::metadata::Metadata;
-use crate::folder::names::Claim;
+use super::Skip;
+use super::contents::Contents;
+use crate::folder::metadata::{Metadata, Timestamp, Version};
+use crate::folder::names::{Claim, DiskNumber};
 use crate::folder::select;
 use disk::Patch;
+use disk::format::Format;
 use vhd::footer::{FOOTER_SIZE, Footer, Identity};
-use vhd::format::Format;
 use vhd::layout::{self, Layout, LayoutError};
 
 /// A folder that appears.
@@ -45,7 +47,9 @@ pub struct Image {
     pub(super) name: OsString,
     pub(super) location: Location,
     pub(super) metadata: Metadata,
-    pub(super) format: Format,
+    pub(super) contents: Contents,
+    /// Which of the disks it is, counted from 0.
+    pub(super) disk: usize,
     /// Virtual size in bytes that it grows to where it is smaller.
     pub(super) min_size: u64,
 }
@@ -121,7 +125,8 @@ impl Image {
             name: name.to_owned(),
             location,
             metadata,
-            format: Format::Raw,
+            contents: Contents::Raw,
+            disk: 0,
             min_size: 0,
         }
     }
@@ -150,17 +155,73 @@ impl Image {
         &self.metadata
     }
 
-    /// Raw, or a fixed VHD that appears as it is.
-    pub fn format(&self) -> Format {
-        self.format
+    /// Path of its file below the source folder, free of links as far as it is there.
+    pub(super) fn file_path(&self) -> PathBuf {
+        match &self.location {
+            Location::Entry | Location::Device(_) => self.real_path(),
+            Location::Linked(path) => path.clone(),
+        }
     }
 
-    /// The format whose rules decide what can be changed in the view: raw for all that does not
-    /// appear byte for byte.
-    pub fn shown_format(&self) -> Format {
+    /// The format that it is in.
+    pub fn format(&self) -> Format {
+        self.contents.format()
+    }
+
+    /// Paths below the source folder of all files that the disk is read from; the image itself first.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let further = self.further_paths().map(Path::to_owned);
+        std::iter::once(self.shown_path()).chain(further).collect()
+    }
+
+    /// Paths below the source folder, free of links, of the further files that the disk is read from.
+    pub fn further_paths(&self) -> impl Iterator<Item = &Path> {
+        let further = self.contents.further().iter();
+        further.map(|file| file.real.as_path())
+    }
+
+    /// Versions of the further files that the disk is read from.
+    pub fn further_versions(&self) -> impl Iterator<Item = &Version> {
+        let further = self.contents.further().iter();
+        further.map(|file| &file.metadata.version)
+    }
+
+    /// When the disk was modified: the latest time of all of its files.
+    pub fn mtime(&self) -> Timestamp {
+        let further = self.further_versions().map(|version| version.mtime);
+        further.fold(self.metadata.version.mtime, Timestamp::max)
+    }
+
+    /// Bytes that the file systems have allocated to the disk, as far as that can be told without reading its
+    /// tables: those of its files, and no more than it has.
+    pub fn allocated_size(&self) -> u64 {
+        let own = self.metadata.blocks;
+        let further = self.contents.further().iter();
+        let blocks = further.fold(own, |sum, file| sum.saturating_add(file.metadata.blocks));
+        let bytes = blocks.saturating_mul(512);
+        match self.contents {
+            Contents::Raw | Contents::Verbatim => bytes,
+            Contents::Disks(_) => bytes.min(self.virtual_size()),
+        }
+    }
+
+    /// Number of the disk, counted from 1, if its file holds several.
+    pub fn disk_number(&self) -> DiskNumber {
+        let number = u32::try_from(self.disk + 1).ok()?;
+        (self.contents.disk_count() > 1).then_some(number)
+    }
+
+    /// Number of disks that its file holds.
+    pub fn disk_count(&self) -> usize {
+        self.contents.disk_count()
+    }
+
+    /// What the view is to those who judge it: a fixed VHD that appears byte for byte, or a disk that is
+    /// made one, of which the partition table can be relocated.
+    pub fn shown_format(&self) -> vhd::format::Format {
         match self.keeps_bytes() {
-            true => self.format,
-            false => Format::Raw,
+            true => vhd::format::Format::FixedVhd,
+            false => vhd::format::Format::Raw,
         }
     }
 
@@ -169,16 +230,17 @@ impl Image {
         Identity {
             base_name: self.name.as_encoded_bytes(),
             source_size: self.disk_size(),
-            mtime_seconds: self.metadata.version.mtime.seconds,
+            mtime_seconds: self.mtime().seconds,
         }
     }
 
     /// Size in bytes of the disk that the source holds.
     pub fn disk_size(&self) -> u64 {
         let size = self.metadata.version.size;
-        match self.format {
-            Format::FixedVhd => size.saturating_sub(FOOTER_SIZE as u64),
-            _ => size,
+        match &self.contents {
+            Contents::Raw => size,
+            Contents::Verbatim => size.saturating_sub(FOOTER_SIZE as u64),
+            Contents::Disks(disks) => disks.facts(self.disk).map_or(0, |disk| disk.size),
         }
     }
 
@@ -189,7 +251,7 @@ impl Image {
 
     /// Whether it is a VHD that appears byte for byte.
     pub fn keeps_bytes(&self) -> bool {
-        self.format == Format::FixedVhd && !self.is_grown()
+        matches!(self.contents, Contents::Verbatim) && !self.is_grown()
     }
 
     /// Size of the disk in bytes as it appears, without the footer.
@@ -204,10 +266,7 @@ impl Image {
     /// Virtual size in bytes where nothing makes the disk larger.
     fn ungrown_size(&self) -> u64 {
         let size = self.disk_size();
-        match self.format {
-            Format::FixedVhd => size,
-            _ => layout::virtual_size(size).unwrap_or(size),
-        }
+        layout::virtual_size(size).unwrap_or(size)
     }
 
     /// Size of the view in bytes.
@@ -235,12 +294,60 @@ impl Found {
     pub(super) fn claim(&self) -> Claim {
         match self {
             Self::Directory(..) => Claim::Own,
-            Self::Image(image)
-                if image.format == Format::FixedVhd && select::has_vhd_extension(&image.name) =>
-            {
-                Claim::Own
-            }
-            Self::Image(_) => Claim::Derived,
+            Self::Image(image) => image.claim(),
         }
+    }
+
+    /// Number of the disk if it is one of several.
+    pub(super) fn disk_number(&self) -> DiskNumber {
+        match self {
+            Self::Directory(..) => None,
+            Self::Image(image) => image.disk_number(),
+        }
+    }
+
+    /// Number of views that it has, those that cannot be shown included.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Directory(..) => 1,
+            Self::Image(image) => image.disk_count(),
+        }
+    }
+
+    /// The same file's disk at `index`, counted from 0.
+    pub(super) fn with_disk(&self, index: usize) -> Result<Self, Skip> {
+        match self {
+            Self::Directory(..) => Ok(self.clone()),
+            Self::Image(image) => image.with_disk(index).map(Self::Image),
+        }
+    }
+}
+
+impl Image {
+    fn claim(&self) -> Claim {
+        match u32::try_from(self.disk_count()) {
+            Ok(count) if count > 1 => Claim::Several(count),
+            _ if self.keeps_bytes() && select::has_vhd_extension(&self.name) => Claim::Own,
+            _ => Claim::Derived,
+        }
+    }
+
+    /// The disk at `index` of its file, counted from 0.
+    ///
+    /// # Errors
+    ///
+    /// Why that is not shown.
+    pub(super) fn with_disk(&self, index: usize) -> Result<Self, Skip> {
+        if let Contents::Disks(disks) = &self.contents
+            && let Some(Err(refused)) = disks.disks.get(index)
+        {
+            return Err(Skip::Refused(Arc::clone(refused)));
+        }
+        let image = Self {
+            disk: index,
+            ..self.clone()
+        };
+        Layout::checked_virtual_size(image.disk_size())?;
+        Ok(image)
     }
 }

@@ -2,21 +2,17 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use log::warn;
-use lru::LruCache;
 use rustix::io::Errno;
 
 use super::entry::Location;
 use super::{Catalog, Directory, Found, Image, Skip};
 use crate::folder::beneath::{self, Target};
-use crate::folder::metadata::{Kind, Metadata, Version};
+use crate::folder::metadata::Kind;
 use crate::folder::select::{self, Verdict};
-use crate::folder::source;
-use vhd::format::{Format, HEAD_SIZE, TAIL_SIZE};
 use vhd::layout::{Layout, LayoutError};
 
 impl Catalog {
@@ -110,12 +106,13 @@ impl Catalog {
         view: &OsStr,
     ) -> Result<Found, Skip> {
         let listing = self.list(directory)?;
-        let (name, found) = listing.entry(self, 0)?;
-        if name == view {
-            Ok(found)
-        } else {
-            Err(io::Error::from(Errno::NOENT).into())
+        for entry in listing.entries(self, 0) {
+            let (name, found) = entry?;
+            if name == view {
+                return Ok(found);
+            }
         }
+        Err(io::Error::from(Errno::NOENT).into())
     }
 
     fn examine_image(
@@ -133,63 +130,17 @@ impl Catalog {
         if image.metadata.version.size == 0 && image.metadata.kind == Kind::File {
             return Err(LayoutError::Empty.into());
         }
-        self.detect_format(&mut image, handle)?;
-        image.min_size = self.options.min_size;
-        match image.format {
-            Format::Raw if verdict == Verdict::Container => return Err(Skip::NotContainer),
-            Format::Raw => Layout::checked_virtual_size(image.metadata.version.size).map(drop)?,
-            Format::FixedVhd => {}
-            other => return Err(Skip::Format(other)),
+        self.look_into(&mut image, |image| match (handle, &image.location) {
+            (Some(handle), Location::Entry) => beneath::open_entry(handle, &image.name),
+            _ => self.open_image(image),
+        })?;
+        if verdict == Verdict::Container && image.contents.is_raw_inside() {
+            return Err(Skip::NotContainer);
+        }
+        if image.contents.disk_count() == 1 {
+            Layout::checked_virtual_size(image.disk_size())?;
         }
         image.metadata = self.heed(&image, handle);
         Ok(Found::Image(image))
     }
-
-    /// Fills in the format, from memory where this version was looked at before.
-    fn detect_format(&self, image: &mut Image, handle: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let is_file = image.metadata.kind == Kind::File;
-        if is_file && let Some(format) = self.formats().get(&image.metadata.version) {
-            image.format = *format;
-            return Ok(());
-        }
-        let file = match (handle, &image.location) {
-            (Some(handle), Location::Entry) => beneath::open_entry(handle, &image.name)?,
-            _ => self.open_image(image)?,
-        };
-        // The entry may have been replaced since: go on with what was opened.
-        image.metadata = Metadata::of(file.as_fd())?;
-        image.format = sniff(file.as_fd(), image.metadata.version.size)?;
-        // Another request may have looked at the same version meanwhile, and told the log. A device
-        // is of one version whatever is written to it.
-        let known = self.formats().put(image.metadata.version, image.format);
-        let is_new = known != Some(image.format);
-        if is_new && self.options.log_skipped && !image.format.is_presentable() {
-            let path = image.shown_path();
-            warn!(
-                "{}: does not appear: {}",
-                path.display(),
-                Skip::Format(image.format)
-            );
-        }
-        Ok(())
-    }
-
-    fn formats(&self) -> parking_lot::MutexGuard<'_, LruCache<Version, Format>> {
-        self.formats.lock()
-    }
-}
-
-/// Tells the format of an opened file of `size` bytes from its first and last sector.
-///
-/// # Errors
-///
-/// The file system's own; `UnexpectedEof` where the file is shorter by now.
-pub fn sniff(file: BorrowedFd<'_>, size: u64) -> io::Result<Format> {
-    let mut head = [0; HEAD_SIZE];
-    let head = &mut head[..size.min(HEAD_SIZE as u64) as usize];
-    source::read_exact_at(file, head, 0)?;
-    let mut tail = [0; TAIL_SIZE];
-    let tail = &mut tail[..size.min(TAIL_SIZE as u64) as usize];
-    source::read_exact_at(file, tail, size - tail.len() as u64)?;
-    Ok(Format::detect(head, tail, size))
 }

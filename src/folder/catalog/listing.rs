@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::{Catalog, Directory, Found, Skip};
+use super::{Catalog, Directory, Found, Skip, contents};
 use crate::folder::beneath;
 use crate::folder::metadata::Metadata;
 use crate::folder::names::{self, Claim, Siblings};
@@ -63,39 +63,49 @@ impl Listing {
         self.names.get(index).map(OsString::as_os_str)
     }
 
-    /// What the entry at `index` is now, and under which name it appears.
-    ///
-    /// # Errors
-    ///
-    /// Why it does not appear. An `index` at or behind [`Listing::len`] counts as vanished.
-    pub fn entry(&self, catalog: &Catalog, index: usize) -> Result<(OsString, Found), Skip> {
-        let name = self.names.get(index).ok_or(io::Error::from(Errno::NOENT))?;
-        let found = catalog.examine(&self.directory, self.handle.as_fd(), name)?;
-        let siblings = ListedSiblings {
-            listing: self,
-            catalog,
+    /// What the entry at `index` is now: each of its views, with the name under which it appears, or
+    /// why it does not. All but files that hold several disks have one. An `index` at or behind
+    /// [`Listing::len`] counts as vanished.
+    pub fn entries(
+        &self,
+        catalog: &Catalog,
+        index: usize,
+    ) -> impl Iterator<Item = Result<(OsString, Found), Skip>> {
+        let examined = match self.names.get(index) {
+            Some(name) => catalog.examine(&self.directory, self.handle.as_fd(), name),
+            None => Err(io::Error::from(Errno::NOENT).into()),
         };
-        let view = names::view_name(name, None, found.claim(), &siblings)?;
-        Ok((view, found))
+        let (found, skip) = match examined {
+            Ok(found) => (Some(found), None),
+            Err(skip) => (None, Some(skip)),
+        };
+        let views = found.into_iter().flat_map(move |found| {
+            (0..found.count()).map(move |disk| {
+                let found = found.with_disk(disk)?;
+                let siblings = ListedSiblings {
+                    listing: self,
+                    catalog,
+                };
+                let (number, claim) = (found.disk_number(), found.claim());
+                let view = names::view_name(&self.names[index], number, claim, &siblings)?;
+                Ok((view, found))
+            })
+        });
+        skip.map(Err).into_iter().chain(views)
     }
 
-    /// A better reason why the entry at `index` does not appear: where nothing selects it, its
-    /// content may tell that selecting it would not help.
+    /// A better reason why the entry at `index` does not appear: if nothing selects it, its
+    /// content may say that selecting it would not help.
     pub fn explain(&self, index: usize, skip: Skip) -> Skip {
-        if !matches!(
-            skip,
-            Skip::Unselected | Skip::Compressed | Skip::NotContainer
-        ) {
+        if !matches!(skip, Skip::Unselected | Skip::NotContainer) {
             return skip;
         }
         let format = self.name(index).and_then(|name| {
             let file = beneath::open_entry(self.handle.as_fd(), name).ok()?;
-            super::sniff(file.as_fd(), Metadata::of(file.as_fd()).ok()?.version.size).ok()
+            let metadata = Metadata::of(file.as_fd()).ok()?;
+            super::format_of(file, metadata.version.size).ok()
         });
-        match format {
-            Some(format) if !format.is_presentable() => Skip::Format(format),
-            _ => skip,
-        }
+        format.and_then(contents::refusal).unwrap_or(skip)
     }
 
     fn contains(&self, name: &OsStr) -> bool {
@@ -163,13 +173,12 @@ impl<'a> LiveSiblings<'a> {
     /// What appears under `view`; `NotFound` as a skip where nothing does.
     pub(super) fn find(self, view: &OsStr) -> Result<Found, Skip> {
         let gone = || Err(io::Error::from(Errno::NOENT).into());
-        let Some((name, ..)) = names::source_of(view, &self) else {
+        let Some((name, number, _)) = names::source_of(view, &self) else {
             return gone();
         };
-        self.examined
-            .into_inner()
-            .remove(&name)
-            .unwrap_or_else(gone)
+        let found = self.examined.into_inner().remove(&name);
+        let index = number.map_or(0, |number| number as usize - 1);
+        found.unwrap_or_else(gone)?.with_disk(index)
     }
 }
 

@@ -1,40 +1,44 @@
 //! Which sources appear, and as what: the namespace, without any FUSE.
 
 mod access;
+mod chain;
+mod contents;
 mod entry;
 mod examine;
 mod listing;
 mod skip;
+mod survey;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
-use lru::LruCache;
-use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::folder::beneath::{self, SourceFolder};
-use crate::folder::metadata::{Kind, Metadata, Version};
+use crate::folder::metadata::{Kind, Metadata};
+use crate::folder::opened::Source;
 use crate::folder::select::{self, Selection};
 use crate::folder::source::SourceFile;
-use vhd::format::Format;
+use disk::Disk;
+use disk::cache::{Caches, DEFAULT_CACHE_SIZE};
+use disk::format::Given;
 
+pub use chain::FurtherError;
+use chain::OpenError;
+pub use contents::format_of;
+use contents::{Contents, KnownContents};
 use entry::Location;
 pub use entry::{Directory, Found, Image};
-pub use examine::sniff;
 pub use listing::Listing;
-pub use skip::Skip;
-
-/// Number of files whose format is remembered: enough that listing a folder of 100,000 images
-/// again sniffs none of them again. About 100 bytes each.
-const REMEMBERED_FORMATS: NonZeroUsize = NonZeroUsize::new(1 << 17).unwrap();
+pub use skip::{Refused, Skip};
+pub use survey::Survey;
 
 /// What the user chose about the namespace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Which files are images.
     pub selection: Selection,
@@ -42,8 +46,28 @@ pub struct Options {
     pub allow_devices: bool,
     /// Virtual size in bytes that smaller disks grow to; 0 where none does.
     pub min_size: u64,
-    /// Whether a file that does not appear because of its format is told to the log, once.
+    /// Whether backing files and external data files may be opened.
+    pub chains: bool,
+    /// Whether compressed images are read.
+    pub compressed: bool,
+    /// Limit in bytes of what is kept of the tables of images, and the same of what was decompressed.
+    pub cache_size: u64,
+    /// Whether a file that does not appear because of what it holds is told to the log, once.
     pub log_skipped: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            selection: Selection::default(),
+            allow_devices: false,
+            min_size: 0,
+            chains: false,
+            compressed: false,
+            cache_size: DEFAULT_CACHE_SIZE,
+            log_skipped: false,
+        }
+    }
 }
 
 /// The folder tree as it appears.
@@ -55,8 +79,11 @@ pub struct Catalog {
     options: Options,
     /// Whether the modes of what is found are those that their access control lists leave.
     heeds_acls: bool,
-    formats: Mutex<LruCache<Version, Format>>,
+    known: KnownContents,
+    /// What all images share that are not raw.
+    caches: Arc<Caches>,
 }
+
 impl Catalog {
     /// The tree below the folder at `path`, or the single image there.
     ///
@@ -78,12 +105,15 @@ impl Catalog {
             };
             (SourceFolder::open(parent)?, Some((name, location)))
         };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let caches = Caches::new(options.cache_size, threads);
         Ok(Self {
             folder,
             only,
             options,
             heeds_acls: false,
-            formats: Mutex::new(LruCache::new(REMEMBERED_FORMATS)),
+            known: KnownContents::default(),
+            caches,
         })
     }
 
@@ -159,18 +189,49 @@ impl Catalog {
         Ok(self.heed_directory(directory, metadata))
     }
 
-    /// Opens an image in the version that was found.
+    /// Opens an image in the version that was found: every file that its disk is read from.
     ///
     /// # Errors
     ///
-    /// `ESTALE` where it is another version by now, or gone; the file system's own.
-    pub fn open_source(&self, image: &Image) -> io::Result<SourceFile> {
+    /// `ESTALE` if one of them is another version by now, or gone; the file system's own.
+    pub fn open_source(&self, image: &Image) -> io::Result<Source> {
+        let main = self.open_version(image)?;
+        let Contents::Disks(disks) = &image.contents else {
+            let size = main.size();
+            return Ok(Source::flat(main, size));
+        };
+        let facts = disks.facts(image.disk).ok_or(Errno::STALE)?;
+        if facts.flat_file == Some(0) {
+            return Ok(Source::flat(main, facts.size));
+        }
+        let mut files = vec![Arc::new(main)];
+        for known in &disks.further {
+            let file = SourceFile::new(self.open_known(known)?, &known.real)?;
+            files.push(Arc::new(file));
+        }
+        let given = Given {
+            name: image.shown_path().to_string_lossy().into_owned(),
+            identity: image.metadata.version.identity(),
+            bytes: files[0].clone(),
+        };
+        let mut next = disks.further.iter().zip(&files[1..]);
+        let parsed = self.parse(given, image.disk, |_| {
+            // The same versions ask for the same files in the same order.
+            let (known, file) = next.next().ok_or(OpenError::stale())?;
+            Ok(known.given(file.clone()))
+        });
+        let disk = parsed.map_err(|error| error.into_io().unwrap_or_else(io::Error::other))?;
+        Ok(Source::of_files(files, disk))
+    }
+
+    fn open_version(&self, image: &Image) -> io::Result<SourceFile> {
         let path = image.shown_path();
-        let source = SourceFile::new(self.open_image(image).map_err(gone_is_stale)?, &path)?;
-        if source.metadata().version != image.metadata.version {
+        let file = self.open_image(image).map_err(gone_is_stale)?;
+        let file = SourceFile::new(file, &path)?;
+        if file.metadata().version != image.metadata.version {
             return Err(Errno::STALE.into());
         }
-        Ok(source)
+        Ok(file)
     }
 
     /// Opens the folder that holds the bytes of an image.

@@ -1,12 +1,16 @@
 //! Why an entry of the source folder does not appear.
 
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::chain::OpenError;
 use crate::folder::names::NameError;
-use vhd::format::Format;
+use disk::Disk;
+use disk::format::{Format, FormatError};
 use vhd::layout::LayoutError;
 
 /// Why an entry of the source folder does not appear, and what to do about it.
@@ -32,9 +36,12 @@ pub enum Skip {
     /// There are no bytes in it, or too many.
     #[error(transparent)]
     Size(#[from] LayoutError),
-    /// It is a container that would have to be converted.
-    #[error("it is a {0} file, not a raw image; {remedy}", remedy = .0.remedy())]
-    Format(Format),
+    /// It was looked into, and no disk can be shown.
+    #[error(transparent)]
+    Refused(Arc<Refused>),
+    /// It is read as a part of another image that appears.
+    #[error("it is a part of {}", .0.display())]
+    Part(PathBuf),
     /// It leads out of the source folder.
     #[error("it is a link that leads outside of the source folder")]
     LinkOutside,
@@ -55,11 +62,45 @@ pub enum Skip {
     Unreadable(#[from] io::Error),
 }
 
+/// Why a file that was looked into shows no disk.
+#[derive(Debug, Error)]
+#[error("{error}")]
+pub struct Refused {
+    /// The format that its content is in; `None` if that is not known, or it is raw.
+    pub(super) format: Option<Format>,
+    /// Whether the same version of the file alone is always refused.
+    pub(super) is_lasting: bool,
+    #[source]
+    error: OpenError,
+}
+
+impl Refused {
+    /// `file` is the image, and `is_alone` says that no further file was asked for.
+    pub(super) fn new(error: OpenError, file: &dyn Disk, is_alone: bool) -> Self {
+        let format = Format::of(file).ok();
+        Self {
+            format: format.filter(|format| *format != Format::RAW),
+            is_lasting: is_alone && matches!(error, OpenError::Format(_)),
+            error,
+        }
+    }
+
+    /// A file in a format in which there never is a disk that can be shown.
+    pub(super) fn of_format(format: Format, error: FormatError) -> Self {
+        Self {
+            format: Some(format),
+            is_lasting: true,
+            error: error.into(),
+        }
+    }
+}
+
 impl Skip {
     /// The format that keeps the entry from appearing, where that is the reason.
     pub fn format(&self) -> Option<Format> {
         match self {
-            Self::Format(format) => Some(*format),
+            Self::Refused(refused) => refused.format,
+            Self::Compressed => Format::named("xz"),
             _ => None,
         }
     }
@@ -73,6 +114,16 @@ impl Skip {
                 _ => Some(error),
             },
             _ => None,
+        }
+    }
+
+    /// Whether it was selected and does not appear, so that whoever mounts the folder is told.
+    pub fn is_a_loss(&self) -> bool {
+        match self {
+            Self::Hidden | Self::Excluded | Self::Unselected | Self::Compressed | Self::Part(_) => {
+                false
+            }
+            _ => !self.is_gone(),
         }
     }
 

@@ -67,7 +67,8 @@ impl Ownership {
         let metadata = image.metadata();
         Attributes {
             size: image.view_size(),
-            blocks: metadata.blocks + FOOTER_SIZE as u64 / SECTOR_SIZE,
+            blocks: image.allocated_size() / SECTOR_SIZE + FOOTER_SIZE as u64 / SECTOR_SIZE,
+            mtime: image.mtime(),
             mode: self.file_mode.unwrap_or(read_only(metadata.mode)),
             ..self.common(metadata, inode)
         }

@@ -1,11 +1,13 @@
 //! Inode numbers: each stands for one version of one entry.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::hash_map::Entry;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+
+use siphasher::sip::SipHasher13;
 
 use super::Error;
 use crate::folder::catalog::{Directory, Found, Image};
@@ -13,6 +15,9 @@ use crate::folder::metadata::Version;
 
 /// Inode number of the folder at the top (`FUSE_ROOT_ID`).
 pub const ROOT: u64 = 1;
+
+/// Keys of the hash that numbers inodes. They never change, so that numbers do not either.
+const KEYS: (u64, u64) = (0x7668_6466_7320_696e, 0x6f64_6520_6e75_6d62);
 
 /// What an inode number stands for.
 #[derive(Clone, Debug)]
@@ -40,7 +45,13 @@ struct Known {
 enum Key<'a> {
     Directory(&'a std::path::Path, (u64, u64)),
     // The name is part of the footer, so hard links of one file are different disks.
-    Image(&'a std::path::Path, &'a std::ffi::OsStr, Version),
+    Image {
+        folder: &'a std::path::Path,
+        name: &'a std::ffi::OsStr,
+        disk: Option<u32>,
+        /// Of the image itself, then of its further files.
+        versions: Vec<Version>,
+    },
 }
 
 impl Inodes {
@@ -149,17 +160,21 @@ impl<'a> Key<'a> {
     }
 
     fn of_image(image: &'a Image) -> Self {
-        Self::Image(
-            image.directory().shown_path(),
-            image.name(),
-            image.metadata().version,
-        )
+        let further = image.further_versions().copied();
+        Self::Image {
+            folder: image.directory().shown_path(),
+            name: image.name(),
+            disk: image.disk_number(),
+            versions: std::iter::once(image.metadata().version)
+                .chain(further)
+                .collect(),
+        }
     }
 
     /// The same for the same entry, also after a remount: tools that compare inode numbers then
     /// see nothing new.
     fn number(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = SipHasher13::new_with_keys(KEYS.0, KEYS.1);
         self.hash(&mut hasher);
         next(hasher.finish())
     }
@@ -179,7 +194,7 @@ mod tests {
 
     fn found(catalog: &Catalog) -> Found {
         let listing = catalog.list(&catalog.root().unwrap()).unwrap();
-        listing.entry(catalog, 0).unwrap().1
+        listing.entries(catalog, 0).next().unwrap().unwrap().1
     }
 
     fn write(folder: &Path, text: &str) {

@@ -273,13 +273,11 @@ impl FileSystem {
             }
         }
         let mut took_any = offset < 2;
-        while let Some(index) = next
-            .checked_sub(2)
-            .map(|index| index as usize)
-            .filter(|index| *index < listing.len())
-        {
-            next += 1;
-            let (name, found) = match self.listed(&listing, index) {
+        let mut place = Place::of_offset(next.max(2));
+        while place.index < listing.len() {
+            let entry = self.listed(&listing, place);
+            place = entry.next;
+            let (name, found) = match entry.entry {
                 Ok(Some(entry)) => entry,
                 Ok(None) => continue,
                 // The next call begins with this entry and reports the error.
@@ -294,7 +292,7 @@ impl FileSystem {
             };
             let attributes = self.ownership.attributes(&found, inode);
             if take(DirectoryEntry {
-                next,
+                next: place.offset(),
                 name: &name,
                 attributes,
             }) == Taken::Full
@@ -309,10 +307,34 @@ impl FileSystem {
         Ok(())
     }
 
-    /// The entry of a listing; nothing where it does not appear. Running out of descriptors or
+    /// The view at a place of a listing, and the next place.
+    fn listed(&self, listing: &Listing, place: Place) -> Listed {
+        let mut views = listing.entries(&self.catalog, place.index).skip(place.disk);
+        let view = views.next();
+        Listed {
+            next: match views.next() {
+                Some(_) if place.disk + 1 < Place::DISKS => Place {
+                    disk: place.disk + 1,
+                    ..place
+                },
+                _ => Place {
+                    index: place.index + 1,
+                    disk: 0,
+                },
+            },
+            entry: view.map_or(Ok(None), |view| self.shown(listing, place.index, view)),
+        }
+    }
+
+    /// The entry of a listing; `None` if it does not appear. Running out of descriptors or
     /// memory is an error, because leaving entries out would be a loss.
-    fn listed(&self, listing: &Listing, index: usize) -> Result<Option<(OsString, Found)>, Error> {
-        let skip = match listing.entry(&self.catalog, index) {
+    fn shown(
+        &self,
+        listing: &Listing,
+        index: usize,
+        view: Result<(OsString, Found), Skip>,
+    ) -> Result<Option<(OsString, Found)>, Error> {
+        let skip = match view {
             Ok(entry) => return Ok(Some(entry)),
             Err(skip) => skip,
         };
@@ -349,6 +371,37 @@ impl FileSystem {
             Node::Directory(directory) => Ok(directory),
             Node::Image(_) => Err(Error::NotADirectory),
         }
+    }
+}
+
+/// A place in a listing, as an offset that the kernel gives back: entry and disk of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Place {
+    index: usize,
+    disk: usize,
+}
+
+/// What is at a place of a listing.
+struct Listed {
+    entry: Result<Option<(OsString, Found)>, Error>,
+    next: Place,
+}
+
+impl Place {
+    /// Number of disks of one entry that an offset can tell apart.
+    const DISKS: usize = 1 << 8;
+
+    /// Offsets 0 and 1 are those of `.` and `..`.
+    fn of_offset(offset: u64) -> Self {
+        let place = offset.saturating_sub(2);
+        Self {
+            index: (place / Self::DISKS as u64) as usize,
+            disk: (place % Self::DISKS as u64) as usize,
+        }
+    }
+
+    fn offset(self) -> u64 {
+        2 + self.index as u64 * Self::DISKS as u64 + self.disk as u64
     }
 }
 

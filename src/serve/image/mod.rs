@@ -11,9 +11,11 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::folder::catalog::{Catalog, Image};
+use crate::folder::opened::Source;
 use crate::folder::source::{Freshness, SourceFile};
+use disk::format::Damage;
 use disk::gpt::{self, RelocateError};
-use disk::{ByteRange, Prefix};
+use disk::{ByteRange, Disk, Prefix};
 use vhd::layout::{LayoutError, Origin};
 use vhd::view::{Filled, View};
 
@@ -31,9 +33,11 @@ pub enum Engine {
 /// An opened view, shared by all who have it open.
 #[derive(Debug)]
 pub struct OpenImage {
-    view: View<SourceFile>,
+    view: View<Source>,
     engine: Engine,
     stale: AtomicBool,
+    /// Whether the log was told that a part of it is damaged.
+    damage_is_told: AtomicBool,
 }
 
 /// What becomes of a GPT whose backup is not at the end of the padded disk.
@@ -109,16 +113,18 @@ impl OpenImage {
             Vec::new()
         };
         let layout = image.layout(patches)?;
-        // A clone fails where the source has changed since it was opened, so patches fit it.
+        // A clone fails if the source has changed since it was opened, so patches fit it.
         let clone = opening
             .snapshots
             .take(&source, &layout, || catalog.open_folder_of(image))?;
+        if clone.is_some() && source.check()? != Freshness::Current {
+            return Err(SnapshotError::Changed.into());
+        }
         let (source, engine) = match clone {
             // The clone has the body at the same offsets, so the same layout fits.
             Some(clone) => {
-                let path = source.path().to_owned();
-                let clone = SourceFile::new(clone, &path).map_err(SnapshotError::Finish)?;
-                (clone, Engine::Snapshot)
+                let clone = SourceFile::new(clone, source.path()).map_err(SnapshotError::Finish)?;
+                (Source::flat(clone, source.size()), Engine::Snapshot)
             }
             None => (source, Engine::Direct),
         };
@@ -126,12 +132,13 @@ impl OpenImage {
             view: View::new(layout, source),
             engine,
             stale: AtomicBool::new(false),
+            damage_is_told: AtomicBool::new(false),
         })
     }
 
     /// The bytes of the view, without the promise that they are all of one version: call
     /// [`OpenImage::check`] after using them.
-    pub fn view(&self) -> &View<SourceFile> {
+    pub fn view(&self) -> &View<Source> {
         &self.view
     }
 
@@ -142,15 +149,16 @@ impl OpenImage {
 
     /// A file that holds the whole view, which the kernel may serve by itself.
     pub fn whole_file(&self) -> Option<BorrowedFd<'_>> {
-        (self.engine == Engine::Snapshot).then(|| self.view.source().as_fd())
+        self.body().filter(|_| self.engine == Engine::Snapshot)
     }
 
-    /// The file that holds the source's bytes, at the offsets that they have in the view.
-    pub fn body(&self) -> BorrowedFd<'_> {
-        self.view.source().as_fd()
+    /// The file that holds the source's bytes at the offsets that they have in the view; `None` if
+    /// there is no such file.
+    pub fn body(&self) -> Option<BorrowedFd<'_>> {
+        self.view.source().flat_file().map(AsFd::as_fd)
     }
 
-    /// The bytes from `offset` on that [`OpenImage::body`] holds; empty where others stand there.
+    /// The bytes from `offset` on that [`OpenImage::body`] holds; empty if others stand there.
     pub fn body_at(&self, offset: u64) -> ByteRange {
         let rest = ByteRange::new(offset, self.size());
         let piece = self.view.layout().pieces(rest).next();
@@ -219,6 +227,16 @@ impl OpenImage {
     fn guarded<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let result = operation();
         self.check()?;
+        if let Err(error) = &result
+            && let Some(damage) = Damage::of(error)
+            && !self.damage_is_told.swap(true, Ordering::AcqRel)
+        {
+            let path = self.view.source().path();
+            warn!(
+                "{}: damaged: {damage}; reads of that part of it fail with EIO",
+                path.display()
+            );
+        }
         result
     }
 }

@@ -18,8 +18,10 @@ use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::folder::opened::Source;
 use crate::folder::source::{Freshness, SourceFile};
 use disk::ByteRange;
+use disk::format::Format;
 use sys;
 use vhd::layout::{Layout, Origin};
 
@@ -62,6 +64,9 @@ pub enum SnapshotError {
     /// Cloning it would take long.
     #[error("{0} bytes of it are not yet on disk")]
     Unwritten(u64),
+    /// Its disk does not lie in a file as it is.
+    #[error("it is a {0}, which is read piece by piece")]
+    Container(Format),
     /// Only regular files can be cloned.
     #[error("it is a block device")]
     Device,
@@ -192,10 +197,19 @@ impl Snapshots {
     /// Where the policy demands one and it cannot be had, or the source has changed.
     pub fn take(
         &self,
-        source: &SourceFile,
+        source: &Source,
         layout: &Layout,
         beside: impl FnOnce() -> io::Result<OwnedFd>,
     ) -> Result<Option<OwnedFd>, SnapshotError> {
+        let Some(source) = source.flat_file() else {
+            let format = source
+                .details()
+                .map_or(Format::RAW, |details| details.format);
+            return match self.policy {
+                Policy::Always => Err(SnapshotError::Container(format)),
+                Policy::Auto | Policy::Never => Ok(None),
+            };
+        };
         let device = source.metadata().version.device;
         let taken = match self.policy {
             Policy::Never => return Ok(None),

@@ -113,7 +113,7 @@ fn files_that_cannot_be_listed_inspected_or_written_out() {
     refused(
         place.vhdfs(&["inspect", &folder]),
         1,
-        &[&folder, "not a file", "name an image"],
+        &[&folder, "is a directory", "name one image"],
     );
     refused(
         place.vhdfs(&["cat", &folder]),
@@ -129,17 +129,17 @@ fn files_that_cannot_be_listed_inspected_or_written_out() {
     refused(command, 1, &[text(&closed), "as a user who may read it"]);
     set_mode(&closed, 0o755);
 
-    let qcow2 = place.lab.path().join("disk.qcow2");
+    let qed = place.lab.path().join("disk.qed");
     run_ok(
         Command::new(tool("qemu-img"))
-            .args(["create", "-q", "-f", "qcow2"])
-            .arg(&qcow2)
+            .args(["create", "-q", "-f", "qed"])
+            .arg(&qed)
             .arg("1M"),
     );
     refused(
-        place.vhdfs(&["cat", text(&qcow2)]),
+        place.vhdfs(&["cat", text(&qed)]),
         1,
-        &[text(&qcow2), "qcow2", "`qemu-img convert"],
+        &[text(&qed), "QED", "`qemu-img convert"],
     );
     refused(
         place.vhdfs(&["generate", "/proc/nothing"]),

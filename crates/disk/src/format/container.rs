@@ -112,6 +112,23 @@ impl Container {
         &self.details
     }
 
+    /// Number of the file, in the order in which the caller gave them, whose first bytes are the disk's as
+    /// they are; `None` if there is no such file.
+    pub fn flat_file(&self) -> Option<usize> {
+        let whole = ByteRange::new(0, self.size());
+        let found = match &self.layers[..] {
+            [layer] if layer.map.is_flat() => self.find(whole).ok()?,
+            _ => return None,
+        };
+        match found.place {
+            At::Plain { input, offset, .. } if found.length == whole.len() => input
+                .origin(offset)
+                .filter(|(_, offset)| *offset == 0)
+                .map(|(file, _)| file),
+            _ => None,
+        }
+    }
+
     /// Where the bytes at the beginning of `range` lie, which is not empty and inside of the disk.
     ///
     /// # Errors

@@ -75,6 +75,7 @@ static TABLE: &[&Kind] = &[
     &ova::KIND,
     &qcow2::KIND,
     &other::QCOW1,
+    &other::VDI,
     &other::QED,
     &other::PARALLELS,
     &other::GZIP,
@@ -100,6 +101,8 @@ impl Format {
     /// QEMU copy-on-write, version 2 or 3.
     pub const QCOW2: Self = Self(&qcow2::KIND);
 
+    /// A disk and the footer of a VHD behind it.
+    pub const FIXED_VHD: Self = Self(&vhd::FIXED);
     /// Hyper-V's format.
     pub const VHDX: Self = Self(&vhdx::KIND);
 

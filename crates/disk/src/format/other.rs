@@ -26,6 +26,12 @@ pub(super) const QCOW1: Kind = refused(
     |probe| probe.has(0, b"QFI\xfb\0\0\0\x01"),
     CONVERT,
 );
+pub(super) const VDI: Kind = refused(
+    "vdi",
+    "VDI",
+    |probe| probe.has(0x40, &[0x7f, 0x10, 0xda, 0xbe]),
+    CONVERT,
+);
 pub(super) const QED: Kind = refused("qed", "QED", |probe| probe.has(0, b"QED\0"), CONVERT);
 pub(super) const PARALLELS: Kind = refused(
     "parallels",

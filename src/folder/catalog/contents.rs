@@ -1,0 +1,321 @@
+//! What a file holds: a raw disk, a VHD that is shown as it is, or disks in another format.
+
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use siphasher::sip::SipHasher13;
+
+use super::chain::Further;
+use super::skip::Refused;
+use super::{Catalog, Image, Skip};
+use crate::folder::metadata::{Kind, Metadata, Version};
+use crate::folder::source::read_exact_at;
+use disk::Disk;
+use disk::format::{Container, Details, Format, FormatError, Given};
+use vhd::footer::{FOOTER_SIZE, Footer};
+use vhd::layout::ALIGNMENT;
+
+/// Largest number of disks of one file that are shown.
+pub(super) const MAX_DISKS: usize = 255;
+
+/// What a file holds, in one version of all files that its disks are read from.
+#[derive(Clone, Debug)]
+pub(super) enum Contents {
+    /// A disk that is all of the file.
+    Raw,
+    /// A fixed VHD that Azure takes: it appears byte for byte.
+    Verbatim,
+    /// Disks in a format that says where their bytes are.
+    Disks(Arc<Disks>),
+}
+
+/// The disks in a file.
+#[derive(Debug)]
+pub(super) struct Disks {
+    pub(super) format: Format,
+    /// Whether the file holds, or leads to, nothing but a raw disk.
+    pub(super) is_raw_inside: bool,
+    /// The further files that they are read from, in the order in which they are asked for.
+    pub(super) further: Box<[Further]>,
+    /// Each of them, at least one.
+    pub(super) disks: Box<[Result<DiskFacts, Arc<Refused>>]>,
+}
+
+/// What is known of a disk without reading it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DiskFacts {
+    /// Size in bytes.
+    pub(super) size: u64,
+    /// The file whose first bytes are the disk's as they are: 0 is the image itself, the others are the
+    /// further files.
+    pub(super) flat_file: Option<usize>,
+}
+
+impl Disks {
+    /// What is known of the disk at `index`, if it can be shown.
+    pub(super) fn facts(&self, index: usize) -> Option<DiskFacts> {
+        self.disks.get(index)?.as_ref().ok().copied()
+    }
+}
+
+impl Contents {
+    pub(super) fn format(&self) -> Format {
+        match self {
+            Self::Raw => Format::RAW,
+            Self::Verbatim => Format::FIXED_VHD,
+            Self::Disks(disks) => disks.format,
+        }
+    }
+
+    /// The further files that the disks are read from.
+    pub(super) fn further(&self) -> &[Further] {
+        match self {
+            Self::Raw | Self::Verbatim => &[],
+            Self::Disks(disks) => &disks.further,
+        }
+    }
+
+    /// Number of disks, at least 1.
+    pub(super) fn disk_count(&self) -> usize {
+        match self {
+            Self::Raw | Self::Verbatim => 1,
+            Self::Disks(disks) => disks.disks.len(),
+        }
+    }
+
+    /// Whether no container says that there is a disk: any bytes would be one.
+    pub(super) fn is_raw_inside(&self) -> bool {
+        match self {
+            Self::Raw => true,
+            Self::Verbatim => false,
+            Self::Disks(disks) => disks.is_raw_inside,
+        }
+    }
+}
+
+/// What is remembered of a version of a file.
+#[derive(Clone, Debug)]
+enum Known {
+    Holds(Contents),
+    Refused(Arc<Refused>),
+    /// The log was told that it does not appear, and why may have changed with other files.
+    Told,
+}
+
+/// What files were found to hold, by version and place: further files are named relative to it, and the
+/// name says whether there may be any.
+#[derive(Debug)]
+pub(super) struct KnownContents(Mutex<LruCache<(Version, u64), Known>>);
+
+/// Number of files that are remembered: enough that listing a folder of 100,000 images
+/// again reads none of them again. About 150 bytes each.
+const REMEMBERED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(1 << 17).unwrap();
+
+impl Default for KnownContents {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(REMEMBERED)))
+    }
+}
+
+impl KnownContents {
+    fn get(&self, key: &(Version, u64)) -> Option<Known> {
+        self.0.lock().get(key).cloned()
+    }
+
+    /// Remembers it; returns what was known before.
+    fn put(&self, key: (Version, u64), found: Known) -> Option<Known> {
+        self.0.lock().put(key, found)
+    }
+}
+
+/// A file while it is found out what it holds.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: OwnedFd,
+    size: u64,
+}
+
+impl OpenFile {
+    pub(super) fn new(file: OwnedFd, size: u64) -> Self {
+        Self { file, size }
+    }
+}
+
+impl Disk for OpenFile {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        read_exact_at(self.file.as_fd(), buffer, offset)
+    }
+}
+
+impl Catalog {
+    /// Fills in what the image holds, from memory if this version was looked at before. `open` opens it.
+    pub(super) fn look_into(
+        &self,
+        image: &mut Image,
+        open: impl FnOnce(&Image) -> io::Result<OwnedFd>,
+    ) -> Result<(), Skip> {
+        let is_file = image.metadata.kind == Kind::File;
+        if is_file {
+            match self.known.get(&image.key()) {
+                Some(Known::Holds(contents)) if self.are_current(contents.further()) => {
+                    image.contents = contents;
+                    return Ok(());
+                }
+                Some(Known::Refused(refused)) => return Err(Skip::Refused(refused)),
+                _ => {}
+            }
+        }
+        let file = open(image)?;
+        // The entry may have been replaced since: go on with what was opened.
+        image.metadata = Metadata::of(file.as_fd())?;
+        let file = Arc::new(OpenFile::new(file, image.metadata.version.size));
+        match self.contents_of(image, &file) {
+            Ok(contents) => {
+                self.known.put(image.key(), Known::Holds(contents.clone()));
+                image.contents = contents;
+                Ok(())
+            }
+            Err(Skip::Refused(refused)) => {
+                self.tell_refusal(image, &refused);
+                Err(Skip::Refused(refused))
+            }
+            Err(skip) => Err(skip),
+        }
+    }
+
+    /// Tells the log once for each version, and remembers what cannot change without it.
+    fn tell_refusal(&self, image: &Image, refused: &Arc<Refused>) {
+        let found = match refused.is_lasting {
+            true => Known::Refused(Arc::clone(refused)),
+            false => Known::Told,
+        };
+        // Another request may have looked at the same version meanwhile. A device is of one version
+        // whatever is written to it.
+        let before = self.known.put(image.key(), found);
+        let is_new = !matches!(before, Some(Known::Told | Known::Refused(_)));
+        if is_new && self.options.log_skipped {
+            log::warn!(
+                "{}: does not appear: {refused}",
+                image.shown_path().display()
+            );
+        }
+    }
+
+    fn contents_of(&self, image: &Image, file: &Arc<OpenFile>) -> Result<Contents, Skip> {
+        let mut further = Vec::new();
+        let first = self.disk_of(image, file, 0, &mut further)?;
+        let details = first.details();
+        let (format, is_raw_inside) = (details.format, innermost(details).format == Format::RAW);
+        if format == Format::RAW && details.inner.is_none() {
+            return Ok(Contents::Raw);
+        }
+        if format == Format::FIXED_VHD && is_taken_by_azure(file)? {
+            return Ok(Contents::Verbatim);
+        }
+        let count = innermost_count(details).clamp(1, MAX_DISKS);
+        let mut disks = vec![Ok(DiskFacts::of(&first))];
+        for number in 1..count {
+            disks.push(match self.disk_of(image, file, number, &mut further) {
+                Ok(disk) => Ok(DiskFacts::of(&disk)),
+                Err(Skip::Refused(refused)) => Err(refused),
+                Err(skip) => return Err(skip),
+            });
+        }
+        Ok(Contents::Disks(Arc::new(Disks {
+            format,
+            is_raw_inside,
+            further: further.into(),
+            disks: disks.into(),
+        })))
+    }
+
+    /// Opens a disk of the file, and adds the further files that it needs to `further`.
+    fn disk_of(
+        &self,
+        image: &Image,
+        file: &Arc<OpenFile>,
+        number: usize,
+        further: &mut Vec<Further>,
+    ) -> Result<Container, Skip> {
+        let given = Given {
+            name: image.shown_path().to_string_lossy().into_owned(),
+            identity: image.metadata.version.identity(),
+            bytes: file.clone(),
+        };
+        let opened = self.open_disk(image, given, number, further);
+        opened.map_err(|error| match error.into_io() {
+            Ok(error) => Skip::Unreadable(error),
+            Err(error) => {
+                let refused = Refused::new(error, &**file, further.is_empty());
+                Skip::Refused(Arc::new(refused))
+            }
+        })
+    }
+}
+
+impl DiskFacts {
+    fn of(disk: &Container) -> Self {
+        Self {
+            size: disk.size(),
+            flat_file: disk.flat_file(),
+        }
+    }
+}
+
+fn innermost(details: &Details) -> &Details {
+    match &details.inner {
+        Some(inner) => innermost(inner),
+        None => details,
+    }
+}
+
+/// Number of disks of the image or of one that it holds.
+fn innermost_count(details: &Details) -> usize {
+    let inner = details.inner.as_deref().map_or(1, innermost_count);
+    details.disks.max(inner)
+}
+
+/// Whether a fixed VHD can be uploaded byte for byte.
+fn is_taken_by_azure(file: &OpenFile) -> io::Result<bool> {
+    let Some(offset) = file.size.checked_sub(FOOTER_SIZE as u64) else {
+        return Ok(false);
+    };
+    let mut bytes = [0; FOOTER_SIZE];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(offset.is_multiple_of(ALIGNMENT) && Footer::decode_fixed(&bytes, file.size).is_ok())
+}
+
+impl Image {
+    /// What its contents are remembered by.
+    fn key(&self) -> (Version, u64) {
+        // With keys of its own, nobody who names files can make two of them meet.
+        let mut place = SipHasher13::new();
+        self.file_path().hash(&mut place);
+        self.name.hash(&mut place);
+        (self.metadata.version, place.finish())
+    }
+}
+
+/// The format of an opened file of `size` bytes, by its content.
+///
+/// # Errors
+///
+/// The file system's own; `UnexpectedEof` if the file is shorter by now.
+pub fn format_of(file: OwnedFd, size: u64) -> io::Result<Format> {
+    Format::of(&OpenFile::new(file, size))
+}
+
+/// Why a file in this format never shows a disk; `None` if it may.
+pub(super) fn refusal(format: Format) -> Option<Skip> {
+    let reason = format.refusal()?;
+    let error = FormatError::NoDisk { format, reason };
+    Some(Skip::Refused(Arc::new(Refused::of_format(format, error))))
+}

@@ -1,0 +1,124 @@
+//! Opened sources: the files of an image in one version, and the disk in them.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::folder::source::{Freshness, SourceFile};
+use disk::format::{Container, Details};
+use disk::{ByteRange, Disk};
+
+/// An image that was opened: the disk that it holds, and every file that it is read from.
+#[derive(Debug)]
+pub struct Source {
+    /// The image itself, then the further files.
+    files: Vec<Arc<SourceFile>>,
+    body: Body,
+    size: u64,
+}
+
+/// Where the bytes of the disk are.
+#[derive(Debug)]
+enum Body {
+    /// At the same offsets of the file of this number.
+    Flat(usize),
+    /// Where the formats of the files say.
+    Container(Container),
+}
+
+impl Source {
+    /// The first `size` bytes of a file.
+    pub fn flat(file: SourceFile, size: u64) -> Self {
+        Self {
+            files: vec![Arc::new(file)],
+            body: Body::Flat(0),
+            size,
+        }
+    }
+
+    /// A disk that is read from `files`, the first of which is the image itself.
+    pub(super) fn of_files(files: Vec<Arc<SourceFile>>, disk: Container) -> Self {
+        Self {
+            size: disk.size(),
+            body: match disk.flat_file() {
+                Some(number) if number < files.len() => Body::Flat(number),
+                _ => Body::Container(disk),
+            },
+            files,
+        }
+    }
+
+    /// The files that the disk is read from: the image itself, then its further files.
+    pub fn files(&self) -> &[Arc<SourceFile>] {
+        &self.files
+    }
+
+    /// The image's name for messages.
+    pub fn path(&self) -> &Path {
+        self.files[0].path()
+    }
+
+    /// The file whose bytes from the first on are the disk's; `None` if there is no such file.
+    pub fn flat_file(&self) -> Option<&SourceFile> {
+        match self.body {
+            Body::Flat(number) => Some(&self.files[number]),
+            Body::Container(_) => None,
+        }
+    }
+
+    /// The disk in its container; `None` if its bytes lie in a file as they are.
+    pub fn container(&self) -> Option<&Container> {
+        match &self.body {
+            Body::Flat(_) => None,
+            Body::Container(container) => Some(container),
+        }
+    }
+
+    /// What the container says of itself beside its size.
+    pub fn details(&self) -> Option<&Details> {
+        self.container().map(Container::details)
+    }
+
+    /// Whether the bytes read until now are all of the versions that were opened; the first file that
+    /// is not says why.
+    ///
+    /// # Errors
+    ///
+    /// If the attributes of a file cannot be had.
+    pub fn check(&self) -> io::Result<Freshness> {
+        for file in &self.files {
+            match file.check()? {
+                Freshness::Current => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Freshness::Current)
+    }
+}
+
+impl Disk for Source {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match &self.body {
+            Body::Flat(number) => self.files[*number].read_exact_at(buffer, offset),
+            Body::Container(container) => container.read_exact_at(buffer, offset),
+        }
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<ByteRange>> {
+        let data = match &self.body {
+            Body::Flat(number) => self.files[*number].next_data(offset)?,
+            Body::Container(container) => container.next_data(offset)?,
+        };
+        let inside = ByteRange::new(0, self.size);
+        let data = data.map(|data| data.intersect(inside));
+        Ok(data.filter(|data| !data.is_empty()))
+    }
+}
