@@ -8,6 +8,9 @@ pub fn on_reading(error: &io::Error) -> &'static str {
         io::ErrorKind::NotFound => "; name an image, or a folder of images",
         io::ErrorKind::PermissionDenied => "; run as a user who may read it",
         io::ErrorKind::IsADirectory => "; name one image",
+        io::ErrorKind::ResourceBusy => {
+            "; close what writes to it, or say `--writers allow` and take what is there"
+        }
         io::ErrorKind::StaleNetworkFileHandle => "; wait until nobody writes to it, and try again",
         _ => on_resources(error),
     }

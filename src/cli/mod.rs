@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::folder::settle;
 use crate::serve::image::GptPolicy;
 use check::Generation;
 
@@ -147,6 +148,9 @@ pub struct MountArgs {
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,
+    /// What to do where somebody has an image open for writing when its view is opened
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub writers: Writers,
     /// Confine the daemon to reading the source folder, once it is mounted
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub sandbox: Sandbox,
@@ -197,6 +201,28 @@ impl From<Gpt> for GptPolicy {
         match gpt {
             Gpt::Keep => Self::Keep,
             Gpt::Relocate => Self::Relocate,
+        }
+    }
+}
+
+/// What is done where somebody has an image open for writing.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Writers {
+    /// Opening its view fails
+    #[default]
+    Refuse,
+    /// Its view is a snapshot, the disk as it would be after a power cut; where the file system can
+    Snapshot,
+    /// Its view is what is there, and may be of several moments
+    Allow,
+}
+
+impl From<Writers> for settle::Writers {
+    fn from(writers: Writers) -> Self {
+        match writers {
+            Writers::Refuse => Self::Refuse,
+            Writers::Snapshot => Self::Snapshot,
+            Writers::Allow => Self::Allow,
         }
     }
 }
@@ -292,6 +318,9 @@ pub struct CatArgs {
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,
+    /// What to do where somebody has the image open for writing
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub writers: Writers,
     /// Raw image
     pub image: PathBuf,
 }

@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
 use thiserror::Error;
 
 use super::Failure;
@@ -19,6 +21,11 @@ use vhd::view::Filled;
 enum CatError {
     #[error("standard output is a terminal, and a VHD is no text; redirect it to a file or a pipe")]
     Terminal,
+    #[error(
+        "{}: standard output is the image itself, and vhdfs never writes to one; redirect it to another file",
+        .0.display()
+    )]
+    Itself(PathBuf),
 }
 
 /// Bytes that are read, checked and written at once.
@@ -31,7 +38,12 @@ pub(super) fn run(args: &CatArgs) -> Result<(), Failure> {
     if io::stdout().is_terminal() {
         return Err(CatError::Terminal.into());
     }
-    let image = Named::find(&args.image, &args.view)?.open(&args.view, Policy::Auto)?;
+    // Before it is opened: the shell that redirected the output has it open for writing.
+    if is_output(&args.image) {
+        return Err(CatError::Itself(args.image.clone()).into());
+    }
+    let found = Named::find(&args.image, &args.view)?;
+    let image = found.open(&args.view, Policy::Auto, args.writers.into())?;
     let mut output = Output::new(io::stdout().as_fd().try_clone_to_owned()?.into())?;
     match write_view(&image, &mut output) {
         Err(Stop::Read(error)) => {
@@ -41,6 +53,17 @@ pub(super) fn run(args: &CatArgs) -> Result<(), Failure> {
         Err(Stop::Write(error)) => ignore_closed(Err(error)),
         Ok(()) => Ok(()),
     }
+}
+
+/// Whether what is written to standard output would be written to this file or device.
+fn is_output(image: &Path) -> bool {
+    let (Ok(out), Ok(image)) = (rustix::fs::fstat(io::stdout()), rustix::fs::stat(image)) else {
+        return false;
+    };
+    let is_same_file = (out.st_dev, out.st_ino) == (image.st_dev, image.st_ino);
+    let is_device =
+        |found: &rustix::fs::Stat| FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice;
+    is_same_file || is_device(&out) && is_device(&image) && out.st_rdev == image.st_rdev
 }
 
 /// Which side ended the copy.

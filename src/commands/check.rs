@@ -17,6 +17,7 @@ use crate::advice;
 use crate::cli::CheckArgs;
 use crate::folder::beneath;
 use crate::folder::metadata::Kind;
+use crate::folder::settle::Writers;
 use crate::folder::source::{Freshness, SourceFile};
 use crate::serve::image::{OpenImage, Policy};
 use check::{self, CheckError, Progress, Report};
@@ -128,7 +129,11 @@ fn open(args: &CheckArgs) -> Result<Judged, Uncheckable> {
         return Ok(Judged::File(image));
     }
     match Named::find(path, &args.view) {
-        Ok(named) => Ok(Judged::View(named.open(&args.view, Policy::Never)?)),
+        Ok(named) => Ok(Judged::View(named.open(
+            &args.view,
+            Policy::Never,
+            Writers::Allow,
+        )?)),
         // That is what the judgement is going to say.
         Err(ViewError::NoView(..)) => Ok(Judged::File(image)),
         Err(error) => Err(error.into()),

@@ -15,6 +15,7 @@ use crate::advice;
 use crate::cli::{InspectArgs, ViewArgs};
 use crate::folder::catalog::{Image, Skip};
 use crate::folder::metadata::{Kind, Metadata};
+use crate::folder::settle::Writers;
 use crate::folder::source::read_exact_at;
 use crate::serve::image::Policy;
 use check::printable::printable;
@@ -132,7 +133,7 @@ impl Inspection {
     fn of_view(path: &Path, named: &Named, view: &ViewArgs) -> Result<Self, Failure> {
         let failed = ViewError::reading(path);
         let image = &named.image;
-        let opened = named.open(view, Policy::Never)?;
+        let opened = named.open(view, Policy::Never, Writers::Allow)?;
         let mut footer = [0; FOOTER_SIZE];
         let end = opened.size() - FOOTER_SIZE as u64;
         opened.read(&mut footer, end).map_err(&failed)?;

@@ -13,6 +13,7 @@ use super::{Failure, catalog_options, view};
 use crate::advice;
 use crate::cli::{ListArgs, ViewArgs};
 use crate::folder::catalog::{Catalog, Image, Skip};
+use crate::folder::settle::Writers;
 use crate::serve::image::{OpenImage, Policy, Refusal};
 use check;
 
@@ -145,7 +146,7 @@ fn warnings_of(image: &Image, opened: Result<OpenImage, Refusal>) -> Vec<String>
 
 impl Shown {
     fn new(catalog: &Catalog, image: &Image, view: &Path, args: &ViewArgs) -> Self {
-        let opened = view::open(catalog, image, args, Policy::Never);
+        let opened = view::open(catalog, image, args, Policy::Never, Writers::Allow);
         let derived = || image.identity().unique_id(image.virtual_size());
         let stored = opened.as_ref().ok().map(view::unique_id);
         let unique_id = stored.and_then(Result::ok).unwrap_or_else(derived);

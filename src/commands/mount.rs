@@ -128,6 +128,7 @@ fn serve(
         },
         snapshot_folder: args.snapshot_dir.clone(),
         gpt: args.view.gpt.into(),
+        writers: args.writers.into(),
         threads: args.threads.into(),
         make_mountpoint: args.mkdir,
         named: args.named.clone(),

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::advice;
 use crate::cli::ViewArgs;
 use crate::folder::catalog::{self, Catalog, Found, Image};
+use crate::folder::settle::Writers;
 use crate::serve::image::{OpenImage, Opening, Policy, Refusal, Snapshots};
 use vhd::footer::{FOOTER_SIZE, Footer};
 
@@ -135,8 +136,13 @@ impl Named {
     /// # Errors
     ///
     /// Where it is another version by now, or cannot be opened as `view` wants it.
-    pub(super) fn open(&self, view: &ViewArgs, snapshots: Policy) -> Result<OpenImage, ViewError> {
-        open(&self.catalog, &self.image, view, snapshots)
+    pub(super) fn open(
+        &self,
+        view: &ViewArgs,
+        snapshots: Policy,
+        writers: Writers,
+    ) -> Result<OpenImage, ViewError> {
+        open(&self.catalog, &self.image, view, snapshots, writers)
             .map_err(|refusal| refused(&self.path, refusal))
     }
 }
@@ -163,10 +169,12 @@ pub(super) fn open(
     image: &Image,
     view: &ViewArgs,
     snapshots: Policy,
+    writers: Writers,
 ) -> Result<OpenImage, Refusal> {
     let opening = Opening {
         gpt: view.gpt.into(),
         snapshots: Snapshots::by_policy(snapshots),
+        writers,
     };
     OpenImage::prepare(catalog, image, &opening)
 }

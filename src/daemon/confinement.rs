@@ -29,7 +29,9 @@ impl Confinement {
     ) -> io::Result<Self> {
         let mut readable = vec![catalog.folder().open_directory(Path::new(""))?];
         let elsewhere = snapshots.folder().into_iter();
-        let devices = allow_devices.then_some(Path::new("/dev"));
+        // What the kernel knows of block devices is in /sys.
+        let devices = ["/dev", "/sys"].map(Path::new).into_iter();
+        let devices = devices.filter(|_| allow_devices);
         for path in elsewhere.chain(devices).chain([Path::new("/proc")]) {
             readable.push(open(path)?);
         }

@@ -12,8 +12,8 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::broker::Broker;
 use crate::mount::mountpoint::Mountpoint;
-use crate::mount::table;
-use crate::mount::unmount::{UnmountError, unmount};
+use crate::mount::table::{self, DeviceNumber};
+use crate::mount::unmount::{UnmountError, unmount_device};
 
 /// Where the administrator has the control files of FUSE connections, as systemd mounts them.
 const CONTROL: &str = "/sys/fs/fuse/connections";
@@ -25,16 +25,17 @@ pub(super) struct Connection {
     place: Mountpoint,
     broker: Option<Arc<Broker>>,
     /// Number of the mounted file system's device, as in mountinfo.
-    device: Option<(u32, u32)>,
+    device: Option<DeviceNumber>,
     abort: Option<File>,
     kept: Option<OwnedFd>,
     has_ended: bool,
 }
 
 impl Connection {
-    /// Of the mount that was just made there.
-    pub(super) fn new(place: Mountpoint, broker: Option<Arc<Broker>>) -> Self {
+    /// Of the mount that was just made there, and is the topmost.
+    pub(super) fn new(mut place: Mountpoint, broker: Option<Arc<Broker>>) -> Self {
         let entry = table::find(&place.path).ok().flatten();
+        place.unlock();
         let device = entry.map(|entry| entry.device);
         let abort = device.map(open_abort).transpose();
         let abort = abort.inspect_err(|error| {
@@ -66,11 +67,19 @@ impl Connection {
         found.is_some_and(|entry| Some(entry.device) == self.device)
     }
 
-    /// Ends the mount, as [`unmount`] does.
+    /// What tells the mount from all others.
+    pub(super) fn device(&self) -> Option<DeviceNumber> {
+        self.device
+    }
+
+    /// Ends the mount, and no other; see [`unmount_device`].
     pub(super) fn unmount(&self, lazy: bool) -> Result<(), UnmountError> {
+        let Some(device) = self.device else {
+            return Err(UnmountError::NotMounted(self.place.path.clone()));
+        };
         match &self.broker {
-            Some(broker) => broker.unmount(lazy),
-            None => unmount(&self.place.path, lazy),
+            Some(broker) => broker.unmount(device, lazy),
+            None => unmount_device(&self.place.path, lazy, device),
         }
     }
 

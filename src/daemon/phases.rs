@@ -112,6 +112,7 @@ impl Prepared {
                 None => snapshots,
             },
             gpt: options.gpt,
+            writers: options.writers,
         };
         let fs = FileSystem::new(catalog, ownership, opening)
             .map_err(|error| of_source(io::Error::from_raw_os_error(error.errno())))?;
@@ -141,15 +142,15 @@ impl Prepared {
         config.mount_options = self.options.mount_options(&self.reporter.source);
         config.acl = self.options.access.into();
         config.n_threads = Some(self.options.threads);
-        let fuse = Fuse::new(
-            Arc::new(self.fs),
-            self.options.threads,
-            self.options.direct_io,
-        );
+        let fs = Arc::new(self.fs);
+        let fuse = Fuse::new(fs.clone(), self.options.threads, self.options.direct_io);
         let passthrough = fuse.passthrough();
         let session = Session::new(fuse, mountpoint, &config)
             .map_err(|error| MountError::Mount(mountpoint.clone(), error))?;
         let mut connection = Connection::new(self.place, self.broker);
+        if let Some(device) = connection.device() {
+            fs.catalog().leave_out(device);
+        }
         if self.options.snapshot != Policy::Never && permit_passthrough(&session, &passthrough) {
             self.confinement.will_pass_files_through();
         }
@@ -242,11 +243,20 @@ impl Serving {
 }
 
 fn start(session: Session<Fuse>, events: Sender<Event>) -> io::Result<()> {
+    let session = session.spawn()?;
     thread::Builder::new()
         .name("session".into())
         .spawn(move || {
+            let session = session;
+            let ended = session.guard.join();
+            let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a thread has panicked")));
             // Nobody listens any more where the process is about to end.
-            let _ = events.send(Event::Ended(session.run()));
+            let _ = events.send(Event::Ended(ended));
+            // What is left of the session would unmount whatever lies on the mount point, were it
+            // dropped. The connection unmounts, and nothing but its own mount.
+            loop {
+                thread::park();
+            }
         })?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::folder::acl;
@@ -137,7 +137,7 @@ impl SourceFolder {
             Err(Errno::ACCESS | Errno::PERM) => return Ok(Target::Outside),
             Err(error) => return Err(error.into()),
         };
-        let metadata = Metadata::from(&rustix::fs::fstat(&target)?);
+        let metadata = Metadata::of_node(target.as_fd())?;
         // The kernel's own names for both, so that links in the way to the folder do not matter.
         let (root, place) = (
             kernel_path(self.root.as_fd())?,
@@ -202,8 +202,7 @@ impl SourceFolder {
 ///
 /// Where it does not exist, or the file system fails.
 pub fn entry_metadata(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Metadata> {
-    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(Metadata::from(&stat))
+    Metadata::of_entry(directory, name)
 }
 
 /// Opens the entry `name` of an open folder for reading; never through a link.

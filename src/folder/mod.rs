@@ -3,8 +3,13 @@
 pub mod acl;
 pub mod beneath;
 pub mod catalog;
+pub mod filesystem;
+pub mod given_up;
+mod lease;
 pub mod metadata;
 pub mod names;
 pub mod opened;
 pub mod select;
+pub mod settle;
 pub mod source;
+pub mod writers;

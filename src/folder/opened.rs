@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::folder::source::{Freshness, SourceFile};
 use disk::format::{Container, Details};
@@ -77,6 +78,24 @@ impl Source {
     /// What the container says of itself beside its size.
     pub fn details(&self) -> Option<&Details> {
         self.container().map(Container::details)
+    }
+
+    /// A file that somebody has open for writing, if that was so when it was to be settled.
+    pub fn written_file(&self) -> Option<&SourceFile> {
+        let mut files = self.files.iter().map(|file| &**file);
+        files.find(|file| file.is_written())
+    }
+
+    /// Whether it is proven that what is read from now on, up to a successful [`Source::check`], is
+    /// of one version.
+    pub fn is_settled(&self) -> bool {
+        self.files.iter().all(|file| file.is_settled())
+    }
+
+    /// Whether whoever writes to any of the files from `now` on, even after it was closed here,
+    /// makes another version of it.
+    pub fn keeps_its_version(&self, now: SystemTime) -> bool {
+        self.files.iter().all(|file| file.keeps_its_version(now))
     }
 
     /// Whether the bytes read until now are all of the versions that were opened; the first file that

@@ -1,21 +1,25 @@
 //! Sources: raw image files and block devices, opened for reading.
 //!
-//! A [`SourceFile`] answers for one [`Version`](crate::folder::metadata::Version) only: [`SourceFile::check`] tells when the file has
-//! become another.
+//! A [`SourceFile`] stands for one [`Version`](crate::folder::metadata::Version) only: [`SourceFile::check`] tells when the file
+//! has become another. [`SourceFile::settle`] makes sure that nobody can change it unseen.
 
 use std::cell::RefCell;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
 use parking_lot::Mutex;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
+use crate::folder::filesystem::FileSystemKind;
 use crate::folder::metadata::{Kind, Metadata, Timestamp};
+use crate::folder::settle::{Proof, Settling};
 use disk::ByteRange;
 use disk::Disk;
 
@@ -26,6 +30,8 @@ pub enum Freshness {
     Current,
     /// The content has, or may have, changed.
     Changed,
+    /// Somebody has opened the file for writing since it was settled.
+    Written,
 }
 
 /// What explains a newer status-change time without a change of content: another mode, owner,
@@ -42,7 +48,8 @@ struct Circumstances {
 /// One opened source.
 #[derive(Debug)]
 pub struct SourceFile {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
+    proof: Proof,
     path: PathBuf,
     opened: Metadata,
     /// Distinguishes this opening in the per-thread caches.
@@ -81,9 +88,41 @@ impl SourceFile {
             ctime: AtomicI64::new(nanoseconds(opened.version.ctime)),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             path: path.to_owned(),
-            file,
+            proof: Proof::Times(None),
+            file: Arc::new(file),
             opened,
         })
+    }
+
+    /// Takes the proof that nobody can write to the file unseen, for as long as this lives. The
+    /// proof is for the version that was opened, if [`SourceFile::check`] succeeds after this. A
+    /// writer gets `patience` to end; where he stays, nothing is proven.
+    ///
+    /// # Errors
+    ///
+    /// The system's own.
+    pub fn settle(&mut self, settling: &Settling, patience: Duration) -> io::Result<()> {
+        self.proof = settling.prove(&self.file, &self.opened, &self.path, patience)?;
+        Ok(())
+    }
+
+    /// Whether it is proven that what is read from now on, up to a successful
+    /// [`SourceFile::check`], is of one version.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.proof, Proof::Times(_) | Proof::Written)
+    }
+
+    /// Whether somebody had the file open for writing when it was to be settled.
+    pub fn is_written(&self) -> bool {
+        matches!(self.proof, Proof::Written)
+    }
+
+    /// Whether whoever writes to the file from `now` on, even after it was closed here, makes
+    /// another version of it.
+    pub fn keeps_its_version(&self, now: SystemTime) -> bool {
+        !self.is_device()
+            && self.opened.version.is_older_than_its_clock(now)
+            && FileSystemKind::of(&self.file).is_ok_and(FileSystemKind::keeps_times)
     }
 
     /// The file's attributes when it was opened.
@@ -111,7 +150,12 @@ impl SourceFile {
     ///
     /// Where the attributes cannot be had.
     pub fn check(&self) -> io::Result<Freshness> {
-        let now = Metadata::from(&rustix::fs::fstat(&self.file)?);
+        if let Proof::Lease(lease) | Proof::Times(Some(lease)) = &self.proof
+            && !lease.is_held()
+        {
+            return Ok(Freshness::Written);
+        }
+        let now = Metadata::of_node(self.file.as_fd())?;
         let (was, is) = (&self.opened.version, &now.version);
         if now.kind == Kind::BlockDevice {
             return Ok(Freshness::Current);

@@ -5,6 +5,7 @@ mod system;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +27,9 @@ pub enum LogError {
     /// The log file cannot be opened.
     #[error("{}: cannot open the log file: {}; name a file in a folder that exists and that you may write", .0.display(), .1)]
     File(PathBuf, #[source] io::Error),
+    /// It is a FIFO without a reader.
+    #[error("{}: nobody reads this FIFO; start its reader first, or name a file", .0.display())]
+    Unread(PathBuf),
 }
 
 /// Where messages go.
@@ -46,9 +50,17 @@ impl Output {
     ///
     /// Where it cannot be opened.
     pub fn file(path: &Path) -> Result<Self, LogError> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
+        // Nobody shall wait for whoever reads a FIFO, neither here nor at a message.
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path);
         file.map(Self::File)
-            .map_err(|error| LogError::File(path.to_owned(), error))
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::ENXIO) => LogError::Unread(path.to_owned()),
+                _ => LogError::File(path.to_owned(), error),
+            })
     }
 }
 

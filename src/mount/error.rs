@@ -29,6 +29,9 @@ pub enum MountError {
     /// There is a mount of ours, of this source.
     #[error("{}: vhdfs has mounted {} there already, or with other options; unmount it with `vhdfs umount`, or name another folder", .0.display(), .1.display())]
     AlreadyMounted(PathBuf, PathBuf),
+    /// Another process holds it.
+    #[error("{}: another process has locked the mount point; wait until it has mounted, or name another folder", .0.display())]
+    InUse(PathBuf),
     /// The source contains the mount point, or the other way round.
     #[error("{}: the mount point and the source {} contain one another; name a folder elsewhere", .0.display(), .1.display())]
     Overlap(PathBuf, PathBuf),

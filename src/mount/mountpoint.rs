@@ -2,25 +2,39 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use log::warn;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::error::MountError;
 use super::table::{self, MountEntry};
-use super::unmount::unmount;
+use super::unmount::unmount_device;
 use crate::folder::catalog::Catalog;
 
 /// The only thing that a new file system may hold at its root.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// A folder to mount on. Where it was made for that, it is removed with the value.
+/// How long a lock that another has is not tried again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long another process may take to mount on the same folder.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder to mount on, which no other vhdfs mounts on until it is unlocked. Where it was made for that, it is removed with the value.
 #[derive(Debug)]
 pub(crate) struct Mountpoint {
     /// Its absolute path.
     pub(crate) path: PathBuf,
     /// How many folders at the end of the path were made.
     made: usize,
+    /// The folder itself; where it cannot be locked, the last check decides.
+    lock: Option<OwnedFd>,
 }
 
 impl Mountpoint {
@@ -40,17 +54,25 @@ impl Mountpoint {
             0
         };
         let path = table::absolute(mountpoint).map_err(failed)?;
-        let this = Self { path, made };
+        let mut this = Self {
+            path,
+            made,
+            lock: None,
+        };
         this.check(catalog)?;
         Ok(this)
     }
 
-    fn check(&self, catalog: &Catalog) -> Result<(), MountError> {
+    fn check(&mut self, catalog: &Catalog) -> Result<(), MountError> {
+        let mut mounted = free_of_ours(&self.path)?;
+        if !mounted.as_ref().is_some_and(MountEntry::is_trigger) {
+            self.lock = lock(&self.path)?;
+            mounted = free_of_ours(&self.path)?;
+        }
         let path = || self.path.clone();
-        let mounted = free_of_ours(&self.path)?;
         let source = catalog.folder().path();
-        let overlaps = source.starts_with(&self.path)
-            || self.path.starts_with(source) && !catalog.is_single_image();
+        let overlaps = is_within(source, &self.path)
+            || is_within(&self.path, source) && !catalog.is_single_image();
         if overlaps {
             return Err(MountError::Overlap(path(), source.to_owned()));
         }
@@ -73,6 +95,11 @@ impl Mountpoint {
         }
     }
 
+    /// The mount is there: others may look.
+    pub(crate) fn unlock(&mut self) {
+        self.lock = None;
+    }
+
     /// How many folders at the end of the path were made, and are to be removed.
     pub(crate) fn made(&self) -> usize {
         self.made
@@ -88,6 +115,39 @@ impl Drop for Mountpoint {
     fn drop(&mut self) {
         remove_folders(&self.path, self.made);
     }
+}
+
+/// Locks the folder (flock(2)), so that the second of two who mount on it at once finds the mount
+/// of the first.
+fn lock(mountpoint: &Path) -> Result<Option<OwnedFd>, MountError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // What is wrong with the folder, the check says better.
+    let Ok(folder) = rustix::fs::open(mountpoint, flags, Mode::empty()) else {
+        return Ok(None);
+    };
+    let latest = Instant::now() + PATIENCE;
+    loop {
+        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(folder)),
+            Err(Errno::WOULDBLOCK) if Instant::now() < latest => thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => return Err(MountError::InUse(mountpoint.to_owned())),
+            // Not every file system has locks.
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// Whether `path` is `folder` or below it, by name or as another mount shows it.
+fn is_within(path: &Path, folder: &Path) -> bool {
+    let identity = |path: &Path| {
+        let found = path.metadata().ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    if path.starts_with(folder) {
+        return true;
+    }
+    let folder = identity(folder);
+    folder.is_some() && path.ancestors().any(|above| identity(above) == folder)
 }
 
 /// Makes a folder and those above it that are missing; returns how many.
@@ -130,14 +190,14 @@ fn is_empty(folder: &Path, is_root: bool) -> io::Result<bool> {
 /// every use fails: that is detached.
 fn free_of_ours(path: &Path) -> Result<Option<MountEntry>, MountError> {
     let mounted = || table::find(path).map_err(MountError::Setup);
-    match mounted()? {
-        Some(entry) if entry.is_ours() && is_stale(path) => {}
+    let device = match mounted()? {
+        Some(entry) if entry.is_ours() && is_stale(path) => entry.device,
         Some(entry) if entry.is_ours() => {
             return Err(MountError::AlreadyMounted(path.to_owned(), entry.source));
         }
         other => return Ok(other),
-    }
-    if unmount(path, true).is_ok() {
+    };
+    if unmount_device(path, true, device).is_ok() {
         warn!(
             "{}: removed the stale mount of a daemon that is gone",
             path.display()

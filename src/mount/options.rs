@@ -10,6 +10,7 @@ use fuser::{MountOption, SessionACL};
 
 use super::error::MountError;
 use crate::daemon::sandbox::Sandbox;
+use crate::folder::settle::Writers;
 use crate::serve::image::{GptPolicy, Policy};
 
 const DEVICE: &str = "/dev/fuse";
@@ -42,6 +43,8 @@ pub struct Options {
     pub snapshot_folder: Option<PathBuf>,
     /// What becomes of partition tables.
     pub gpt: GptPolicy,
+    /// What is done where somebody has a source open for writing.
+    pub writers: Writers,
     /// How much of a sandbox there must be.
     pub sandbox: Sandbox,
     /// Number of threads that receive requests, at least 2.

@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 /// What the kernel calls a mount of ours.
 pub const FILE_SYSTEM_TYPE: &str = "fuse.vhdfs";
 
+/// Major and minor number of a device.
+pub type DeviceNumber = (u32, u32);
+
 /// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MountEntry {
-    /// Major and minor number of the mounted file system's device.
-    pub device: (u32, u32),
+    /// The mounted file system's device, which is that mount's alone where it is of FUSE.
+    pub device: DeviceNumber,
     /// Where it is mounted.
     pub mountpoint: PathBuf,
     /// File system type, with a subtype behind a dot.
@@ -42,9 +45,20 @@ impl MountEntry {
 ///
 /// Where `/proc` cannot be read.
 pub fn find(mountpoint: &Path) -> io::Result<Option<MountEntry>> {
+    Ok(all_at(mountpoint)?.into_iter().next())
+}
+
+/// All mounts at exactly `mountpoint`, the topmost first.
+///
+/// # Errors
+///
+/// Where `/proc` cannot be read.
+pub fn all_at(mountpoint: &Path) -> io::Result<Vec<MountEntry>> {
     let table = std::fs::read("/proc/self/mountinfo")?;
-    let mut entries = table.rsplit(|&byte| byte == b'\n').filter_map(parse);
-    Ok(entries.find(|entry| entry.mountpoint == mountpoint))
+    let entries = table.rsplit(|&byte| byte == b'\n').filter_map(parse);
+    Ok(entries
+        .filter(|entry| entry.mountpoint == mountpoint)
+        .collect())
 }
 
 /// The absolute path of a mount point, without asking what is mounted there.

@@ -9,11 +9,14 @@ use rustix::mount::UnmountFlags;
 use thiserror::Error;
 
 use super::options::{helper, is_root};
-use crate::mount::table;
+use crate::mount::table::{self, DeviceNumber, MountEntry};
 
 /// Why a mount was not ended.
 #[derive(Debug, Error)]
 pub enum UnmountError {
+    /// Another mount lies on it.
+    #[error("{}: another mount lies on that of this daemon, which goes away with the daemon; `umount -l` removes what is left once the other is gone", .0.display())]
+    Covered(PathBuf),
     /// Nothing of ours is mounted there.
     #[error("{}: vhdfs has mounted nothing there; `findmnt -t fuse.vhdfs` lists its mounts", .0.display())]
     NotMounted(PathBuf),
@@ -35,11 +38,42 @@ pub enum UnmountError {
 ///
 /// Why it is still mounted.
 pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<(), UnmountError> {
+    unmount_top(mountpoint, lazy, |_| true)
+}
+
+/// Unmounts the one mount on `mountpoint` that has `device`, as [`unmount`] does.
+///
+/// # Errors
+///
+/// Why it is still mounted; another mount on the same folder is left alone.
+pub fn unmount_device(
+    mountpoint: &Path,
+    lazy: bool,
+    device: DeviceNumber,
+) -> Result<(), UnmountError> {
+    let path =
+        table::absolute(mountpoint).map_err(|_| UnmountError::NotMounted(mountpoint.to_owned()))?;
+    let entries =
+        table::all_at(&path).map_err(|error| UnmountError::Failed(mountpoint.to_owned(), error))?;
+    match entries.iter().position(|entry| entry.device == device) {
+        None => return Err(UnmountError::NotMounted(path)),
+        Some(0) => {}
+        Some(_) => return Err(UnmountError::Covered(path)),
+    }
+    unmount_top(mountpoint, lazy, |entry| entry.device == device)
+}
+
+fn unmount_top(
+    mountpoint: &Path,
+    lazy: bool,
+    is_meant: impl Fn(&MountEntry) -> bool,
+) -> Result<(), UnmountError> {
     let failed = |error| UnmountError::Failed(mountpoint.to_owned(), error);
     let path =
         table::absolute(mountpoint).map_err(|_| UnmountError::NotMounted(mountpoint.to_owned()))?;
     let entry = table::find(&path).map_err(failed)?;
-    if entry.is_none_or(|entry| entry.file_system != table::FILE_SYSTEM_TYPE) {
+    let is_ours = |entry: &MountEntry| entry.file_system == table::FILE_SYSTEM_TYPE;
+    if !entry.is_some_and(|entry| is_ours(&entry) && is_meant(&entry)) {
         return Err(UnmountError::NotMounted(path));
     }
     if !is_root() {

@@ -106,7 +106,7 @@ fn every_promise_has_a_number_of_its_own() {
     // The contract's sections: bytes, names, consistency, attributes, command line; and what is
     // promised of folders, scale and permissions.
     let sections: String = last.keys().map(String::as_str).collect();
-    assert_eq!(sections, "ABCDFLNPSU");
+    assert_eq!(sections, "ABCDFILNPSU");
 }
 
 #[test]

@@ -75,13 +75,14 @@ fn two_versions_are_never_mixed() {
     let done = AtomicBool::new(false);
     let whole = thread::scope(|scope| {
         scope.spawn(|| {
-            let file = writable(&raw);
             for pattern in (1..=255_u8).cycle() {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
-                // One write, so that the source is never a mix by itself.
+                // One write, so that the source is never a mix by itself; views open in between.
+                let file = writable(&raw);
                 file.write_all_at(&[pattern; FILE], 0).expect("write");
+                drop(file);
                 thread::sleep(Duration::from_micros(u64::from(pattern) * 40));
             }
         });
@@ -109,7 +110,10 @@ fn two_versions_are_never_mixed() {
 
     /// Whether a whole body could be read; panics where it is of two versions.
     fn read_is_of_one_version(view: &Path) -> bool {
-        let stale = |error: &std::io::Error| Errno::from_io_error(error) == Some(Errno::STALE);
+        let stale = |error: &std::io::Error| {
+            let errno = Errno::from_io_error(error);
+            [Some(Errno::STALE), Some(Errno::BUSY)].contains(&errno)
+        };
         let mut options = OpenOptions::new();
         let file = match options.read(true).custom_flags(libc::O_DIRECT).open(view) {
             Ok(file) => file,

@@ -13,6 +13,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+pub mod lease;
 pub mod memory;
 
 use std::io;
@@ -26,10 +27,6 @@ const FUSE_DEV_IOC_BACKING_OPEN: libc::Ioctl = 0x4010_e501_u32 as libc::Ioctl;
 const FUSE_DEV_IOC_BACKING_CLOSE: libc::Ioctl = 0x4004_e502_u32 as libc::Ioctl;
 /// `cachestat` has the same number on all architectures that got their numbers together (Linux 6.5).
 const SYS_CACHESTAT: libc::c_long = 451;
-
-/// `F_SETSIG` (`asm-generic/fcntl.h`), the same on all architectures but MIPS and PA-RISC, which
-/// vhdfs does not support.
-const F_SETSIG: libc::c_int = 10;
 
 /// `FICLONERANGE` (`linux/fs.h`): `_IOW(0x94, 13, struct file_clone_range)`.
 const FICLONERANGE: libc::Ioctl = 0x4020_940d_u32 as libc::Ioctl;
@@ -153,32 +150,6 @@ pub fn unwritten_bytes(file: impl AsFd) -> io::Result<u64> {
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// Whether somebody has the file open for writing. Takes a read lease for a moment, which the
-/// kernel grants only where nobody has (fcntl(2), "Leases").
-///
-/// # Errors
-///
-/// Where leases are not permitted (to other users than the owner, without `CAP_LEASE`) or not
-/// supported.
-pub fn has_writers(file: impl AsFd) -> io::Result<bool> {
-    let fd = file.as_fd().as_raw_fd();
-    // SAFETY: these commands take plain integers, and the descriptor is open. A writer who comes
-    // in between is told by SIGURG, which is ignored by default; SIGIO would end the process.
-    let leased = unsafe {
-        libc::fcntl(fd, F_SETSIG, libc::SIGURG);
-        checked(libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK).into())
-    };
-    match leased {
-        Ok(_) => {
-            // SAFETY: as above.
-            unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
-            Ok(false)
-        }
-        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
 /// Keeps the programs that this process starts from inheriting any descriptor but standard input,
 /// output and error.
 ///
@@ -216,23 +187,7 @@ pub fn probe_passthrough(fuse: impl AsFd, file: impl AsFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::io::Write;
-
     use super::*;
-
-    #[test]
-    fn writers_are_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk.raw");
-        let mut writer = File::create(&path).unwrap();
-        writer.write_all(&[1; 10_000]).unwrap();
-        let reader = File::open(&path).unwrap();
-        assert!(has_writers(&reader).unwrap());
-        drop(writer);
-        assert!(!has_writers(&reader).unwrap());
-        assert!(!has_writers(&reader).unwrap());
-    }
 
     #[test]
     fn a_file_that_is_no_fuse_device_cannot_have_backings() {

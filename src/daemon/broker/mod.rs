@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use crate::mount::table::DeviceNumber;
 use crate::mount::unmount::UnmountError;
 use crate::serve::image::UnnamedFiles;
 
@@ -68,15 +69,16 @@ impl Broker {
         })
     }
 
-    /// Unmounts as [`unmount`](crate::mount::unmount::unmount) does.
+    /// Unmounts the one mount that has `device`, as
+    /// [`unmount_device`](crate::mount::unmount::unmount_device) does.
     ///
     /// # Errors
     ///
     /// As there, or where the broker was killed.
-    pub fn unmount(&self, lazy: bool) -> Result<(), UnmountError> {
+    pub fn unmount(&self, device: DeviceNumber, lazy: bool) -> Result<(), UnmountError> {
         let path = self.mountpoint.clone();
         let failed = |text: String| UnmountError::Failed(path.clone(), io::Error::other(text));
-        let (reply, _) = ask(&self.unmounting, Request::Unmount { lazy }, None).map_err(|error| {
+        let (reply, _) = ask(&self.unmounting, Request::Unmount { device, lazy }, None).map_err(|error| {
             failed(format!(
                 "the broker that unmounts is gone ({error}); run `vhdfs umount` when vhdfs has ended"
             ))
@@ -85,6 +87,7 @@ impl Broker {
             Reply::Done => return Ok(()),
             Reply::NotMounted => UnmountError::NotMounted(path),
             Reply::Busy => UnmountError::Busy(path),
+            Reply::Covered => UnmountError::Covered(path),
             Reply::Denied => UnmountError::Denied(path),
             Reply::Failed(text) => failed(text),
             Reply::Errno(code) => UnmountError::Failed(path, io::Error::from_raw_os_error(code)),

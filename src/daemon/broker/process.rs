@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::protocol::{self, Reply, Request};
 use crate::daemon::sandbox::{forbid_new_privileges, reduce_capabilities};
 use crate::mount::mountpoint::remove_folders;
-use crate::mount::unmount::{UnmountError, unmount};
+use crate::mount::unmount::{UnmountError, unmount_device};
 
 /// Tells the broker that it is one. Its standard input and output are sockets to the daemon.
 pub(super) const BROKER: &str = "VHDFS_BROKER";
@@ -61,7 +61,9 @@ fn serve() -> io::Result<()> {
     loop {
         let (message, _) = protocol::receive(&daemon)?;
         let reply = match Request::decode(&message) {
-            Some(Request::Unmount { lazy }) => Reply::from(unmount(&mountpoint, lazy)),
+            Some(Request::Unmount { device, lazy }) => {
+                Reply::from(unmount_device(&mountpoint, lazy, device))
+            }
             Some(Request::RemoveMountpoint) => {
                 remove_folders(&mountpoint, made);
                 Reply::Done
@@ -79,6 +81,7 @@ impl From<Result<(), UnmountError>> for Reply {
             Ok(()) => Self::Done,
             Err(UnmountError::NotMounted(_)) => Self::NotMounted,
             Err(UnmountError::Busy(_)) => Self::Busy,
+            Err(UnmountError::Covered(_)) => Self::Covered,
             Err(UnmountError::Denied(_)) => Self::Denied,
             Err(UnmountError::Failed(_, error)) => match error.raw_os_error() {
                 Some(code) => Self::Errno(code),

@@ -8,6 +8,8 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::mount::table::DeviceNumber;
+
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -22,6 +24,8 @@ const MESSAGE: usize = 8192;
 pub(super) enum Request {
     /// End the mount; detach it with `lazy`.
     Unmount {
+        /// The number of its device, and of no other mount.
+        device: DeviceNumber,
         /// Even while it is in use.
         lazy: bool,
     },
@@ -40,6 +44,8 @@ pub(super) enum Reply {
     NotMounted,
     /// It is in use.
     Busy,
+    /// Another mount lies on it.
+    Covered,
     /// The user may not.
     Denied,
     /// The system's error.
@@ -50,21 +56,30 @@ pub(super) enum Reply {
 
 impl Request {
     pub(super) fn encode(self) -> Vec<u8> {
-        vec![match self {
-            Self::Unmount { lazy: false } => b'u',
-            Self::Unmount { lazy: true } => b'z',
-            Self::RemoveMountpoint => b'r',
-            Self::UnnamedFile => b'f',
-        }]
+        match self {
+            Self::Unmount { device, lazy } => {
+                let tag = if lazy { b'z' } else { b'u' };
+                let (major, minor) = (device.0.to_le_bytes(), device.1.to_le_bytes());
+                [&[tag][..], &major, &minor].concat()
+            }
+            Self::RemoveMountpoint => vec![b'r'],
+            Self::UnnamedFile => vec![b'f'],
+        }
     }
 
     /// Returns `None` if the message is no request, such as the empty one of a daemon that is gone.
     pub(super) fn decode(message: &[u8]) -> Option<Self> {
-        match message {
-            b"u" => Some(Self::Unmount { lazy: false }),
-            b"z" => Some(Self::Unmount { lazy: true }),
-            b"r" => Some(Self::RemoveMountpoint),
-            b"f" => Some(Self::UnnamedFile),
+        match message.split_first()? {
+            (tag @ (b'u' | b'z'), device) => {
+                let (major, minor) = device.split_at_checked(4)?;
+                let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+                Some(Self::Unmount {
+                    device: (number(major)?, number(minor)?),
+                    lazy: *tag == b'z',
+                })
+            }
+            (b'r', []) => Some(Self::RemoveMountpoint),
+            (b'f', []) => Some(Self::UnnamedFile),
             _ => None,
         }
     }
@@ -76,6 +91,7 @@ impl Reply {
             Self::Done => vec![b'+'],
             Self::NotMounted => vec![b'n'],
             Self::Busy => vec![b'b'],
+            Self::Covered => vec![b'c'],
             Self::Denied => vec![b'd'],
             Self::Errno(code) => [&b"e"[..], &code.to_le_bytes()].concat(),
             Self::Failed(text) => [b"-", text.as_bytes()].concat(),
@@ -91,6 +107,7 @@ impl Reply {
             b'+' => Self::Done,
             b'n' => Self::NotMounted,
             b'b' => Self::Busy,
+            b'c' => Self::Covered,
             b'd' => Self::Denied,
             b'e' => Self::Errno(i32::from_le_bytes(rest.try_into().ok()?)),
             b'-' => Self::Failed(String::from_utf8_lossy(rest).into_owned()),
@@ -142,8 +159,14 @@ mod tests {
     #[test]
     fn messages_are_read_as_they_were_written() {
         for request in [
-            Request::Unmount { lazy: false },
-            Request::Unmount { lazy: true },
+            Request::Unmount {
+                device: (0, 1 << 31),
+                lazy: false,
+            },
+            Request::Unmount {
+                device: (u32::MAX, 7),
+                lazy: true,
+            },
             Request::UnnamedFile,
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
@@ -152,6 +175,7 @@ mod tests {
             Reply::Done,
             Reply::NotMounted,
             Reply::Busy,
+            Reply::Covered,
             Reply::Denied,
             Reply::Errno(-5),
             Reply::Failed("no".into()),

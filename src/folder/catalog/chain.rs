@@ -117,7 +117,7 @@ fn is_denied(error: &io::Error) -> bool {
 
 impl Further {
     /// Whether `found` is the same file in the same version.
-    fn is(&self, found: &Self) -> bool {
+    pub(super) fn is(&self, found: &Self) -> bool {
         self.real == found.real && self.metadata.version == found.metadata.version
     }
 }

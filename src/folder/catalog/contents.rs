@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -13,7 +14,7 @@ use super::chain::Further;
 use super::skip::Refused;
 use super::{Catalog, Image, Skip};
 use crate::folder::metadata::{Kind, Metadata, Version};
-use crate::folder::source::read_exact_at;
+use crate::folder::source::{SourceFile, read_exact_at};
 use disk::Disk;
 use disk::format::{Container, Details, Format, FormatError, Given};
 use vhd::footer::{FOOTER_SIZE, Footer};
@@ -46,7 +47,7 @@ pub(super) struct Disks {
 }
 
 /// What is known of a disk without reading it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct DiskFacts {
     /// Size in bytes.
     pub(super) size: u64,
@@ -68,6 +69,30 @@ impl Contents {
             Self::Raw => Format::RAW,
             Self::Verbatim => Format::FIXED_VHD,
             Self::Disks(disks) => disks.format,
+        }
+    }
+
+    /// Whether these are the same disks from the same files, as far as can be told without reading
+    /// them.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Raw, Self::Raw) | (Self::Verbatim, Self::Verbatim) => true,
+            (Self::Disks(one), Self::Disks(other)) => {
+                let facts = |disks: &Disks| -> Vec<_> {
+                    let count = 0..disks.disks.len();
+                    count.map(|number| disks.facts(number)).collect()
+                };
+                one.format == other.format
+                    && one.is_raw_inside == other.is_raw_inside
+                    && facts(one) == facts(other)
+                    && one.further.len() == other.further.len()
+                    && one
+                        .further
+                        .iter()
+                        .zip(&other.further)
+                        .all(|(one, other)| one.is(other))
+            }
+            _ => false,
         }
     }
 
@@ -101,6 +126,8 @@ impl Contents {
 #[derive(Clone, Debug)]
 enum Known {
     Holds(Contents),
+    /// The same, of versions whose times others may have, too.
+    Held,
     Refused(Arc<Refused>),
     /// The log was told that it does not appear, and why may have changed with other files.
     Told,
@@ -167,9 +194,12 @@ impl Catalog {
             match self.known.get(&image.key()) {
                 Some(Known::Holds(contents)) if self.are_current(contents.further()) => {
                     image.contents = contents;
+                    image.is_lasting = true;
                     return Ok(());
                 }
-                Some(Known::Refused(refused)) => return Err(Skip::Refused(refused)),
+                Some(Known::Refused(refused)) if self.is_lasting(image) => {
+                    return Err(Skip::Refused(refused));
+                }
                 _ => {}
             }
         }
@@ -177,9 +207,19 @@ impl Catalog {
         // The entry may have been replaced since: go on with what was opened.
         image.metadata = Metadata::of(file.as_fd())?;
         let file = Arc::new(OpenFile::new(file, image.metadata.version.size));
+        let now = SystemTime::now();
         match self.contents_of(image, &file) {
             Ok(contents) => {
-                self.known.put(image.key(), Known::Holds(contents.clone()));
+                let further = contents.further().iter();
+                image.is_lasting = further
+                    .map(|file| file.metadata.version)
+                    .chain([image.metadata.version])
+                    .all(|version| version.is_older_than_its_clock(now));
+                let known = match image.is_lasting {
+                    true => Known::Holds(contents.clone()),
+                    false => Known::Held,
+                };
+                self.known.put(image.key(), known);
                 image.contents = contents;
                 Ok(())
             }
@@ -188,6 +228,22 @@ impl Catalog {
                 Err(Skip::Refused(refused))
             }
             Err(skip) => Err(skip),
+        }
+    }
+
+    /// Whether no other version of the file can have its times.
+    fn is_lasting(&self, image: &Image) -> bool {
+        let version = &image.metadata.version;
+        version.is_older_than_its_clock(SystemTime::now())
+    }
+
+    /// Whether the opened file still holds what the image was found to hold.
+    pub(super) fn still_holds(&self, image: &Image, file: &SourceFile) -> io::Result<bool> {
+        let copy = OpenFile::new(file.as_fd().try_clone_to_owned()?, file.size());
+        match self.contents_of(image, &Arc::new(copy)) {
+            Ok(contents) => Ok(contents.is(&image.contents)),
+            Err(Skip::Unreadable(error)) => Err(error),
+            Err(_) => Ok(false),
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Directory {
     pub(super) shown: PathBuf,
     /// Path below the source folder with all links resolved.
     pub(super) real: PathBuf,
+    pub(super) file_system: u64,
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) parent: Option<Arc<Directory>>,
@@ -52,6 +53,11 @@ pub struct Image {
     pub(super) disk: usize,
     /// Virtual size in bytes that it grows to where it is smaller.
     pub(super) min_size: u64,
+    /// Whether the versions were so old when they were looked into that no others can have the
+    /// same times.
+    pub(super) is_lasting: bool,
+    /// What was given up of its versions before.
+    pub(super) given_up: u64,
 }
 
 /// An entry that appears.
@@ -73,6 +79,7 @@ impl Directory {
         Self {
             shown,
             real,
+            file_system: metadata.version.file_system,
             device: metadata.version.device,
             inode: metadata.version.inode,
             parent,
@@ -84,9 +91,9 @@ impl Directory {
         &self.shown
     }
 
-    /// Device and inode number of the folder.
-    pub fn identity(&self) -> (u64, u64) {
-        (self.device, self.inode)
+    /// Mount, device and inode number of the folder.
+    pub fn identity(&self) -> (u64, u64, u64) {
+        (self.file_system, self.device, self.inode)
     }
 
     /// The folder above; nothing for the one at the top.
@@ -94,12 +101,13 @@ impl Directory {
         self.parent.as_ref()
     }
 
-    pub(super) fn is(&self, metadata: &Metadata) -> bool {
-        self.identity() == (metadata.version.device, metadata.version.inode)
+    /// Whether `metadata` is that of this folder, through whatever mount it is seen.
+    fn is(&self, metadata: &Metadata) -> bool {
+        (self.device, self.inode) == (metadata.version.device, metadata.version.inode)
     }
 
     pub(super) fn check(&self, metadata: &Metadata) -> io::Result<()> {
-        if self.is(metadata) {
+        if self.is(metadata) && self.file_system == metadata.version.file_system {
             Ok(())
         } else {
             Err(Errno::STALE.into())
@@ -128,6 +136,8 @@ impl Image {
             contents: Contents::Raw,
             disk: 0,
             min_size: 0,
+            is_lasting: false,
+            given_up: 0,
         }
     }
 
@@ -153,6 +163,11 @@ impl Image {
     /// Attributes of the source.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// What tells versions with the same times apart, of which all but the latest were given up.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// Path of its file below the source folder, free of links as far as it is there.

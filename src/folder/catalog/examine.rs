@@ -61,6 +61,9 @@ impl Catalog {
     ) -> Result<Found, Skip> {
         match image.metadata.kind {
             Kind::Directory => {
+                if self.own_device.get() == Some(&image.metadata.version.device) {
+                    return Err(Skip::OwnMount);
+                }
                 if image.directory.is_within(&image.metadata) {
                     return Err(Skip::LinkBroken);
                 }
@@ -140,6 +143,7 @@ impl Catalog {
         if image.contents.disk_count() == 1 {
             Layout::checked_virtual_size(image.disk_size())?;
         }
+        image.given_up = self.number_given_up(&image);
         image.metadata = self.heed(&image, handle);
         Ok(Found::Image(image))
     }

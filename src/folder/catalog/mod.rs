@@ -13,8 +13,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::SystemTime;
 
 use rustix::io::Errno;
 
@@ -22,7 +23,8 @@ use crate::folder::beneath::{self, SourceFolder};
 use crate::folder::metadata::{Kind, Metadata};
 use crate::folder::opened::Source;
 use crate::folder::select::{self, Selection};
-use crate::folder::source::SourceFile;
+use crate::folder::settle::{Settling, Writers};
+use crate::folder::source::{Freshness, SourceFile};
 use disk::Disk;
 use disk::cache::{Caches, DEFAULT_CACHE_SIZE};
 use disk::format::Given;
@@ -82,6 +84,9 @@ pub struct Catalog {
     known: KnownContents,
     /// What all images share that are not raw.
     caches: Arc<Caches>,
+    settling: Settling,
+    /// The device of the mount that shows the catalog: it is left out.
+    own_device: OnceLock<u64>,
 }
 
 impl Catalog {
@@ -99,7 +104,7 @@ impl Catalog {
                 return Err(Errno::NOENT.into());
             };
             let name = path.file_name().unwrap_or(file).to_owned();
-            let location = match Metadata::from(&rustix::fs::stat(&canonical)?).kind {
+            let location = match Metadata::of_path(&canonical)?.kind {
                 Kind::BlockDevice => Location::Device(canonical.clone()),
                 _ => Location::Linked(file.into()),
             };
@@ -114,6 +119,8 @@ impl Catalog {
             heeds_acls: false,
             known: KnownContents::default(),
             caches,
+            settling: Settling::default(),
+            own_device: OnceLock::new(),
         })
     }
 
@@ -122,6 +129,12 @@ impl Catalog {
     pub fn heeding_acls(mut self) -> Self {
         self.heeds_acls = true;
         self
+    }
+
+    /// Leaves out what is on this device: the mount that shows all of this must not show itself.
+    pub fn leave_out(&self, (major, minor): (u32, u32)) {
+        // A catalog is mounted once.
+        let _ = self.own_device.set(rustix::fs::makedev(major, minor));
     }
 
     /// The source folder; where the source is a single image, the folder that holds it.
@@ -189,13 +202,81 @@ impl Catalog {
         Ok(self.heed_directory(directory, metadata))
     }
 
-    /// Opens an image in the version that was found: every file that its disk is read from.
+    /// Opens an image in the version that was found: every file that its disk is read from. They
+    /// are settled if that is possible. If somebody writes to one of them and `writers` refuses that, what
+    /// is returned has that file, and no disk.
     ///
     /// # Errors
     ///
-    /// `ESTALE` if one of them is another version by now, or gone; the file system's own.
-    pub fn open_source(&self, image: &Image) -> io::Result<Source> {
-        let main = self.open_version(image)?;
+    /// `ESTALE` if one of them is another version by now, was given up, or is gone; the file
+    /// system's own.
+    pub fn open_source(&self, image: &Image, writers: Writers) -> io::Result<Source> {
+        let source = self.open_settled(image, writers)?;
+        if source.written_file().is_some() && writers == Writers::Refuse {
+            return Ok(source);
+        }
+        // Only now: until it was settled, it may have been given up.
+        if self.number_given_up(image) != image.given_up {
+            return Err(Errno::STALE.into());
+        }
+        // Its times may be those of what was there when it was looked into, and its contents not.
+        let is_lasting = image.is_lasting && source.keeps_its_version(SystemTime::now());
+        if !is_lasting && !self.still_holds(image, &source.files()[0])? {
+            self.give_up(image);
+            return Err(Errno::STALE.into());
+        }
+        Ok(source)
+    }
+
+    /// Makes sure that the versions never count as the same again, because somebody writes and
+    /// their times need not show it.
+    pub fn give_up(&self, image: &Image) {
+        let given_up = self.settling.given_up();
+        given_up.note(image.metadata.version);
+        image
+            .further_versions()
+            .for_each(|version| given_up.note(*version));
+    }
+
+    /// What was given up of the image's versions: the same number again only if nothing was since.
+    fn number_given_up(&self, image: &Image) -> u64 {
+        let given_up = self.settling.given_up();
+        let of_all = std::iter::once(&image.metadata.version).chain(image.further_versions());
+        of_all.fold(0, |sum: u64, version| {
+            // Spread, so that no two orders of numbers add up to the same.
+            sum.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .wrapping_add(given_up.number_of(version))
+        })
+    }
+
+    /// Settles an opened file; `Ok(false)` if somebody writes to it and that is refused.
+    fn settle(&self, file: &mut SourceFile, writers: Writers) -> io::Result<bool> {
+        file.settle(&self.settling, writers.patience())?;
+        if file.is_written() && writers != Writers::Allow {
+            // A snapshot is of one moment, whatever was written before it.
+            return Ok(writers == Writers::Snapshot);
+        }
+        match file.check()? {
+            Freshness::Current => Ok(true),
+            // A writer who was there before may have changed it after it was found.
+            _ => Err(Errno::STALE.into()),
+        }
+    }
+
+    fn open_settled(&self, image: &Image, writers: Writers) -> io::Result<Source> {
+        let mut main = self.open_file_of(image)?;
+        let (found, opened) = (image.metadata.version, main.metadata().version);
+        let is_same_file = found.identity() == opened.identity() && found.size == opened.size;
+        if found != opened && !(is_same_file && writers == Writers::Snapshot) {
+            return Err(Errno::STALE.into());
+        }
+        if !self.settle(&mut main, writers)? {
+            return Ok(Source::flat(main, 0));
+        }
+        // What is being written is of another time at every moment.
+        if found != opened && !main.is_written() {
+            return Err(Errno::STALE.into());
+        }
         let Contents::Disks(disks) = &image.contents else {
             let size = main.size();
             return Ok(Source::flat(main, size));
@@ -206,7 +287,10 @@ impl Catalog {
         }
         let mut files = vec![Arc::new(main)];
         for known in &disks.further {
-            let file = SourceFile::new(self.open_known(known)?, &known.real)?;
+            let mut file = SourceFile::new(self.open_known(known)?, &known.real)?;
+            if !self.settle(&mut file, writers)? {
+                return Ok(Source::flat(file, 0));
+            }
             files.push(Arc::new(file));
         }
         let given = Given {
@@ -224,14 +308,9 @@ impl Catalog {
         Ok(Source::of_files(files, disk))
     }
 
-    fn open_version(&self, image: &Image) -> io::Result<SourceFile> {
-        let path = image.shown_path();
+    fn open_file_of(&self, image: &Image) -> io::Result<SourceFile> {
         let file = self.open_image(image).map_err(gone_is_stale)?;
-        let file = SourceFile::new(file, &path)?;
-        if file.metadata().version != image.metadata.version {
-            return Err(Errno::STALE.into());
-        }
-        Ok(file)
+        SourceFile::new(file, &image.shown_path())
     }
 
     /// Opens the folder that holds the bytes of an image.

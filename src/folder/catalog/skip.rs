@@ -48,6 +48,9 @@ pub enum Skip {
     /// It leads nowhere, or to a folder that contains it.
     #[error("it is a link that leads nowhere or in a circle")]
     LinkBroken,
+    /// It is the mount itself.
+    #[error("it is this very mount")]
+    OwnMount,
     /// It is a block device.
     #[error("it is a block device; show it with --allow-devices")]
     Device,

@@ -38,12 +38,15 @@ pub(super) struct Inodes {
 struct Known {
     node: Node,
     lookups: u64,
+    /// Whether all that the kernel may have cached of it was read when it was a version that no
+    /// writer can leave as it is.
+    is_cache_lasting: bool,
 }
 
 /// What makes two entries the same inode.
 #[derive(Eq, Hash, PartialEq)]
 enum Key<'a> {
-    Directory(&'a std::path::Path, (u64, u64)),
+    Directory(&'a std::path::Path, (u64, u64, u64)),
     // The name is part of the footer, so hard links of one file are different disks.
     Image {
         folder: &'a std::path::Path,
@@ -51,6 +54,7 @@ enum Key<'a> {
         disk: Option<u32>,
         /// Of the image itself, then of its further files.
         versions: Vec<Version>,
+        given_up: u64,
     },
 }
 
@@ -60,6 +64,7 @@ impl Inodes {
         let root = Known {
             node: Node::Directory(root),
             lookups: 1,
+            is_cache_lasting: false,
         };
         Self {
             known: Mutex::new(HashMap::from([(ROOT, root)])),
@@ -84,6 +89,7 @@ impl Inodes {
                     place.insert(Known {
                         node: Node::of(found),
                         lookups: 1,
+                        is_cache_lasting: false,
                     });
                     return Ok(inode);
                 }
@@ -97,6 +103,19 @@ impl Inodes {
                 Entry::Occupied(_) => inode = next(inode),
             }
         }
+    }
+
+    /// Whether what the kernel has cached of a view is still right when it is opened again. Where
+    /// it is not, the kernel has to drop it; what is cached after that counts as lasting where
+    /// `keeps_its_version`.
+    pub(super) fn may_keep_cache(&self, inode: u64, keeps_its_version: bool) -> bool {
+        let mut known = self.lock();
+        let Some(known) = known.get_mut(&inode) else {
+            return false;
+        };
+        let may_keep = known.is_cache_lasting && keeps_its_version;
+        known.is_cache_lasting = keeps_its_version;
+        may_keep
     }
 
     /// The kernel dropped `count` of what it was told about the inode.
@@ -168,6 +187,7 @@ impl<'a> Key<'a> {
             versions: std::iter::once(image.metadata().version)
                 .chain(further)
                 .collect(),
+            given_up: image.given_up(),
         }
     }
 

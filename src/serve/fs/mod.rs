@@ -124,25 +124,30 @@ impl FileSystem {
         self.images.activity()
     }
 
-    /// Opens a view for the process `pid`; answers its handle.
+    /// Opens a view for the process `pid`.
     ///
     /// # Errors
     ///
     /// [`Error::Stale`] where the source is another version by now: looking the name up again
     /// finds that.
-    pub fn open(&self, inode: u64, pid: u32) -> Result<u64, Error> {
-        match self.node(inode)? {
-            Node::Image(image) => {
-                let opened = self.images.open(&self.catalog, inode, &image, pid);
-                self.shortage.watch(opened)
-            }
-            Node::Directory(_) => Err(Error::IsADirectory),
-        }
-    }
-
-    /// The view behind a handle of [`FileSystem::open`].
-    pub fn image(&self, handle: u64) -> Option<Arc<OpenImage>> {
-        Some(self.images.get(handle)?.image.clone())
+    pub fn open(&self, inode: u64, pid: u32) -> Result<Opened, Error> {
+        let Node::Image(image) = self.node(inode)? else {
+            return Err(Error::IsADirectory);
+        };
+        let opened = self.images.open(&self.catalog, inode, &image, pid);
+        let (handle, image) = self.shortage.watch(opened)?;
+        // Also of what bypasses the cache: a mapping may bring it there nevertheless.
+        let may_keep = self.inodes.may_keep_cache(inode, image.keeps_its_version());
+        let cache = match (image.is_settled(), may_keep) {
+            (false, _) => Cache::Bypass,
+            (true, true) => Cache::Keep,
+            (true, false) => Cache::Renew,
+        };
+        Ok(Opened {
+            handle,
+            image,
+            cache,
+        })
     }
 
     /// From now on the kernel serves this handle of [`FileSystem::open`] without asking.
@@ -403,6 +408,28 @@ impl Place {
     fn offset(self) -> u64 {
         2 + self.index as u64 * Self::DISKS as u64 + self.disk as u64
     }
+}
+
+/// A view that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// What it is called from now on.
+    pub handle: u64,
+    /// Its bytes.
+    pub image: Arc<OpenImage>,
+    /// What the kernel may cache of it.
+    pub cache: Cache,
+}
+
+/// What the kernel may cache of a view.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cache {
+    /// What is read from now on, and what was read through earlier opens.
+    Keep,
+    /// What is read from now on.
+    Renew,
+    /// Nothing: it is not proven to be of one version.
+    Bypass,
 }
 
 /// What became of an entry that was handed out.

@@ -56,15 +56,15 @@ impl OpenImages {
         }
     }
 
-    /// Opens the inode's view for the process `pid`, or joins those who have it open; answers a
-    /// handle.
+    /// Opens the inode's view for the process `pid`, or joins those who have it open; returns a
+    /// handle and the view.
     pub(super) fn open(
         &self,
         catalog: &Catalog,
         inode: u64,
         image: &Image,
         pid: u32,
-    ) -> Result<u64, Error> {
+    ) -> Result<(u64, Arc<OpenImage>), Error> {
         let place = self.join(inode);
         let opened = shared_or_new(&place, || {
             let opened = OpenImage::open(catalog, image, &self.opening)?;
@@ -76,16 +76,17 @@ impl OpenImages {
             let activity = self.activity.opened(&path, opened.size(), engine, pid);
             let handle = self.by_handle.insert(Arc::new(Handle {
                 inode,
-                image: opened,
+                image: opened.clone(),
                 activity,
             }));
-            handle.ok_or(Error::TooManyOpen)
+            let handle = handle.ok_or(Error::TooManyOpen)?;
+            Ok((handle as u64, opened))
         });
         if let Err(error) = &handle {
             self.activity.refused(error);
             self.leave(inode);
         }
-        handle.map(|handle| handle as u64)
+        handle
     }
 
     /// What is open and was read.

@@ -18,7 +18,7 @@ use fuser::{
 use log::{debug, error};
 use parking_lot::Mutex;
 
-use crate::serve::fs::{DirectoryEntry, Error, FileSystem, Taken};
+use crate::serve::fs::{Cache, DirectoryEntry, Error, FileSystem, Taken};
 use crate::serve::workers::Workers;
 
 use attributes::{file_attr, file_type};
@@ -127,20 +127,15 @@ impl Filesystem for Fuse {
             reply.error(Errno::EROFS);
             return;
         }
-        // An inode's bytes never change, so what the kernel has cached of them stays right.
-        let mut mode = FopenFlags::FOPEN_KEEP_CACHE;
-        if self.direct_io {
-            mode = FopenFlags::FOPEN_DIRECT_IO;
-        }
         let (fs, passthrough, direct_io) =
             (self.fs.clone(), self.passthrough.clone(), self.direct_io);
         let pid = request.pid();
         // A snapshot may take its time, and no reader shall wait for it.
         self.workers.run_elsewhere(move || {
             contained("open", || match fs.open(inode.0, pid) {
-                Ok(handle) => {
-                    let image = fs.image(handle).filter(|_| !direct_io);
-                    let file = image.as_ref().and_then(|image| image.whole_file());
+                Ok(opened) => {
+                    let handle = opened.handle;
+                    let file = opened.image.whole_file().filter(|_| !direct_io);
                     let device = &reply;
                     let register = file.map(|file| move || device.open_backing(file));
                     match passthrough.join(inode.0, register) {
@@ -150,7 +145,7 @@ impl Filesystem for Fuse {
                             let mode = FopenFlags::empty();
                             reply.opened_passthrough(FileHandle(handle), mode, &backing)
                         }
-                        None => reply.opened(FileHandle(handle), mode),
+                        None => reply.opened(FileHandle(handle), mode(opened.cache, direct_io)),
                     }
                 }
                 Err(error) => reply.error(errno(&error)),
@@ -338,6 +333,16 @@ fn contained(operation: &'static str, request: impl FnOnce()) {
     };
     if catch_unwind(AssertUnwindSafe(request)).is_err() {
         error!("{operation}: a bug made this request fail with EIO; please report it");
+    }
+}
+
+/// How the kernel is to treat an open file that it does not serve by itself.
+fn mode(cache: Cache, direct_io: bool) -> FopenFlags {
+    match cache {
+        _ if direct_io => FopenFlags::FOPEN_DIRECT_IO,
+        Cache::Bypass => FopenFlags::FOPEN_DIRECT_IO,
+        Cache::Keep => FopenFlags::FOPEN_KEEP_CACHE,
+        Cache::Renew => FopenFlags::empty(),
     }
 }
 

@@ -5,6 +5,7 @@ mod snapshot;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use log::warn;
 use rustix::io::Errno;
@@ -12,7 +13,9 @@ use thiserror::Error;
 
 use crate::folder::catalog::{Catalog, Image};
 use crate::folder::opened::Source;
+use crate::folder::settle::Writers;
 use crate::folder::source::{Freshness, SourceFile};
+use crate::folder::writers::{self, Writer};
 use disk::format::Damage;
 use disk::gpt::{self, RelocateError};
 use disk::{ByteRange, Disk, Prefix};
@@ -35,6 +38,10 @@ pub enum Engine {
 pub struct OpenImage {
     view: View<Source>,
     engine: Engine,
+    /// Whether it is proven that no read mixes versions.
+    is_settled: bool,
+    /// Whether whoever writes the source makes another version of it, also while nobody looks.
+    keeps_its_version: bool,
     stale: AtomicBool,
     /// Whether the log was told that a part of it is damaged.
     damage_is_told: AtomicBool,
@@ -57,6 +64,8 @@ pub struct Opening {
     pub snapshots: Snapshots,
     /// What becomes of their partition tables.
     pub gpt: GptPolicy,
+    /// What is done where somebody has a source open for writing.
+    pub writers: Writers,
 }
 
 /// Why a view that the user asked for cannot be opened, whatever the source says.
@@ -74,6 +83,26 @@ pub enum Refusal {
     /// There is no view of a source of this size.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// Somebody writes it, and nobody asked for what is there nevertheless.
+    #[error(
+        "somebody has it open for writing{}; close it there, or mount with --writers snapshot or --writers allow",
+        shown(.0)
+    )]
+    Written(Vec<Writer>),
+    /// Somebody writes it, and the snapshot that was asked for cannot be had.
+    #[error(
+        "somebody has it open for writing{}, and there is no snapshot: {}; close it there, or mount with --writers allow",
+        shown(.0), .1
+    )]
+    WrittenUncloned(Vec<Writer>, #[source] SnapshotError),
+}
+
+fn shown(writers: &[Writer]) -> String {
+    let shown: Vec<_> = writers.iter().map(Writer::to_string).collect();
+    match shown.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", shown.join(", ")),
+    }
 }
 
 impl OpenImage {
@@ -81,8 +110,9 @@ impl OpenImage {
     ///
     /// # Errors
     ///
-    /// `ESTALE` where the source is another version by now; the file system's own; where
-    /// `opening` demands what cannot be had, `EOPNOTSUPP`, with the reason in the log.
+    /// `ESTALE` where the source is another version by now; `EBUSY` where somebody writes it and
+    /// `opening` does not take that; the file system's own; where `opening` demands what cannot be
+    /// had, `EOPNOTSUPP`. The log has the reason.
     pub fn open(catalog: &Catalog, image: &Image, opening: &Opening) -> io::Result<Self> {
         Self::prepare(catalog, image, opening).map_err(|refusal| {
             let errno = match refusal {
@@ -105,7 +135,13 @@ impl OpenImage {
     ///
     /// As for [`OpenImage::open`].
     pub fn prepare(catalog: &Catalog, image: &Image, opening: &Opening) -> Result<Self, Refusal> {
-        let source = catalog.open_source(image)?;
+        let source = catalog.open_source(image, opening.writers)?;
+        let written = source.written_file();
+        if let Some(file) = written
+            && opening.writers == Writers::Refuse
+        {
+            return Err(Refusal::Written(writers::of(file)));
+        }
         let patches = if opening.gpt == GptPolicy::Relocate && !image.keeps_bytes() {
             let disk = Prefix::new(&source, image.disk_size());
             gpt::relocate(&disk, image.virtual_size())?
@@ -113,11 +149,20 @@ impl OpenImage {
             Vec::new()
         };
         let layout = image.layout(patches)?;
-        // A clone fails if the source has changed since it was opened, so patches fit it.
-        let clone = opening
-            .snapshots
-            .take(&source, &layout, || catalog.open_folder_of(image))?;
-        if clone.is_some() && source.check()? != Freshness::Current {
+        let keeps_its_version = source.keeps_its_version(SystemTime::now());
+        let beside = || catalog.open_folder_of(image);
+        // A clone fails where the source has changed since it was opened, so patches fit it.
+        let clone = match written {
+            Some(file) if opening.writers == Writers::Snapshot => {
+                let clone = opening.snapshots.demand(&source, &layout, beside);
+                // The next is of another moment, and its times may be the same.
+                catalog.give_up(image);
+                let refused = |error| Refusal::WrittenUncloned(writers::of(file), error);
+                Some(clone.map_err(refused)?)
+            }
+            _ => opening.snapshots.take(&source, &layout, beside)?,
+        };
+        if clone.is_some() && written.is_none() && source.check()? != Freshness::Current {
             return Err(SnapshotError::Changed.into());
         }
         let (source, engine) = match clone {
@@ -129,11 +174,25 @@ impl OpenImage {
             None => (source, Engine::Direct),
         };
         Ok(Self {
+            is_settled: engine == Engine::Snapshot || source.is_settled(),
+            keeps_its_version,
             view: View::new(layout, source),
             engine,
             stale: AtomicBool::new(false),
             damage_is_told: AtomicBool::new(false),
         })
+    }
+
+    /// Whether it is proven that no read mixes versions. Where it is not, what was read must not be
+    /// kept for others.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Whether what is read of the view stays right after it was closed, for as long as its source
+    /// shows the same version.
+    pub fn keeps_its_version(&self) -> bool {
+        self.is_settled && self.keeps_its_version
     }
 
     /// The bytes of the view, without the promise that they are all of one version: call
@@ -208,8 +267,8 @@ impl OpenImage {
         if self.engine == Engine::Snapshot {
             return Ok(());
         }
-        let stale = self.stale.load(Ordering::Acquire);
-        if !stale && self.view.source().check()? == Freshness::Current {
+        let is_stale = self.stale.load(Ordering::Acquire);
+        if !is_stale && self.view.source().check()? == Freshness::Current {
             return Ok(());
         }
         if !self.stale.swap(true, Ordering::AcqRel) {
@@ -225,6 +284,10 @@ impl OpenImage {
     /// Looks at the version after the bytes were taken and before anybody gets them. A change also
     /// explains an error, such as a read behind the new end.
     fn guarded<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if !self.is_settled {
+            // Without proof, what was there before tells a little more.
+            self.check()?;
+        }
         let result = operation();
         self.check()?;
         if let Err(error) = &result
@@ -249,6 +312,7 @@ impl Refusal {
             Self::Gpt(RelocateError::Io(error)) => Errno::from_io_error(error).unwrap_or(Errno::IO),
             Self::Gpt(_) => Errno::OPNOTSUPP,
             Self::Layout(_) => Errno::FBIG,
+            Self::Written(_) | Self::WrittenUncloned(..) => Errno::BUSY,
         }
     }
 }

@@ -55,9 +55,9 @@ pub enum SnapshotError {
     /// Somebody is writing it, and a clone would fragment it for good.
     #[error("it is open for writing")]
     Written,
-    /// It cannot be told whether somebody is writing it.
-    #[error("it cannot be told whether it is being written: {0}")]
-    Unknown(#[source] io::Error),
+    /// Somebody may be writing it.
+    #[error("it cannot be told whether it is being written")]
+    Unsettled,
     /// Cloning it would take long.
     #[error("it is kept in {0} extents")]
     Fragmented(u32),
@@ -89,10 +89,9 @@ impl SnapshotError {
     pub fn errno(&self) -> Errno {
         match self {
             Self::Changed => Errno::STALE,
-            Self::Unknown(error)
-            | Self::Folder(_, error)
-            | Self::Clone(error)
-            | Self::Finish(error) => Errno::from_io_error(error).unwrap_or(Errno::IO),
+            Self::Folder(_, error) | Self::Clone(error) | Self::Finish(error) => {
+                Errno::from_io_error(error).unwrap_or(Errno::IO)
+            }
             _ => Errno::OPNOTSUPP,
         }
     }
@@ -189,8 +188,9 @@ impl Snapshots {
         self.folder.as_ref().map(|(_, path)| path.as_path())
     }
 
-    /// A snapshot of the view that `layout` makes of `source`, whose folder is `beside`; nothing
-    /// where the policy is content without.
+    /// A snapshot of the view that `layout` makes of `source`, whose folder is `beside`; `None`
+    /// where the policy is content without, and the source is read itself. What is being written
+    /// is never cloned unasked.
     ///
     /// # Errors
     ///
@@ -201,14 +201,10 @@ impl Snapshots {
         layout: &Layout,
         beside: impl FnOnce() -> io::Result<OwnedFd>,
     ) -> Result<Option<OwnedFd>, SnapshotError> {
-        let Some(source) = source.flat_file() else {
-            let format = source
-                .details()
-                .map_or(Format::RAW, |details| details.format);
-            return match self.policy {
-                Policy::Always => Err(SnapshotError::Container(format)),
-                Policy::Auto | Policy::Never => Ok(None),
-            };
+        let source = match flat_file_of(source) {
+            Ok(file) => file,
+            Err(error) if self.policy == Policy::Always => return Err(error),
+            Err(_) => return Ok(None),
         };
         let device = source.metadata().version.device;
         let taken = match self.policy {
@@ -235,6 +231,20 @@ impl Snapshots {
         }
     }
 
+    /// A snapshot, whatever the policy is; also of a source that is being written.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be had.
+    pub fn demand(
+        &self,
+        source: &Source,
+        layout: &Layout,
+        beside: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<OwnedFd, SnapshotError> {
+        self.clone_view(flat_file_of(source)?, layout, beside)
+    }
+
     fn clone_view(
         &self,
         source: &SourceFile,
@@ -257,11 +267,17 @@ impl Snapshots {
         };
         rustix::fs::ioctl_ficlone(&clone, source)
             .map_err(|error| SnapshotError::Clone(error.into()))?;
-        // The clone is of one moment; this tells that it was before any change.
-        if source.check().map_err(SnapshotError::Finish)? == Freshness::Changed {
+        // The clone is of one moment; this tells that it was before any change. What is being
+        // written changes all the time.
+        if !source.is_written()
+            && source.check().map_err(SnapshotError::Finish)? != Freshness::Current
+        {
             return Err(SnapshotError::Changed);
         }
         let clone = File::from(clone);
+        if clone.metadata().map_err(SnapshotError::Finish)?.len() < layout.source_size() {
+            return Err(SnapshotError::Changed);
+        }
         complete(&clone, layout).map_err(SnapshotError::Finish)?;
         Ok(clone.into())
     }
@@ -276,6 +292,14 @@ impl Snapshots {
     fn unable(&self) -> parking_lot::MutexGuard<'_, HashSet<u64>> {
         self.unable.lock()
     }
+}
+
+/// The file whose bytes are the disk's.
+fn flat_file_of(source: &Source) -> Result<&SourceFile, SnapshotError> {
+    source.flat_file().ok_or_else(|| {
+        let format = source.details().map(|details| details.format);
+        SnapshotError::Container(format.unwrap_or(Format::RAW))
+    })
 }
 
 /// Grows the clone to the size of the view and writes what the layout synthesizes.
@@ -317,8 +341,11 @@ fn check_cheap(source: &SourceFile) -> Result<(), SnapshotError> {
         Ok(_) => {}
         Err(error) => return Err(SnapshotError::Clone(error)),
     }
-    if sys::has_writers(source).map_err(SnapshotError::Unknown)? {
+    if source.is_written() {
         return Err(SnapshotError::Written);
+    }
+    if !source.is_settled() {
+        return Err(SnapshotError::Unsettled);
     }
     match sys::unwritten_bytes(source) {
         Ok(count) if count > CHEAP_UNWRITTEN => Err(SnapshotError::Unwritten(count)),

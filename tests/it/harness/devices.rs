@@ -16,16 +16,24 @@ pub(crate) struct FileSystem {
 }
 
 impl FileSystem {
-    /// Makes and mounts one of `kind` (`xfs`, `btrfs`, `ext4`) with `size` bytes.
+    /// Makes and mounts one of `kind` (`xfs`, `btrfs`, `ext4`, `vfat`) with `size` bytes.
     #[track_caller]
     pub(crate) fn new(kind: &str, size: u64) -> Self {
+        Self::with(kind, size, &[])
+    }
+
+    /// The same, made with further options of mkfs.
+    #[track_caller]
+    pub(crate) fn with(kind: &str, size: u64, options: &[&str]) -> Self {
         let lab = Lab::new();
         let (device, mountpoint) = (lab.path().join("device"), lab.folder("mounted"));
         File::create(&device)
             .and_then(|file| file.set_len(size))
             .expect("a sparse file");
         let mut make = Command::new(tool(&format!("mkfs.{kind}")));
-        make.arg("-q").arg(&device);
+        // That of FAT knows no other way to say little.
+        make.args((kind != "vfat").then_some("-q"));
+        make.args(options).arg(&device);
         // mkfs.btrfs asks for the source of every mount, and fails where one is just going away.
         if wait_until("a file system", || run(&mut make).status.success()).is_err() {
             run_ok(&mut make);

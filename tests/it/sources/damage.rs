@@ -22,6 +22,7 @@ fn a_download_that_broke_off_never_reads_as_zeros() {
     let whole = image.metadata().expect("an image").len();
     let file = File::options().write(true).open(&image).expect("an image");
     file.set_len(whole - 2 * MIB).expect("cut it");
+    drop(file);
     let want = fs::read(&raw).expect("a disk");
     let options = Options::default().args(["--snapshot=never"]);
     let mount = options.foreground().mount(&folder);

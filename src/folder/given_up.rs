@@ -1,0 +1,105 @@
+//! Versions that were given up because somebody wrote: their times may be those of other bytes.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use super::metadata::Version;
+
+/// Number of versions that are remembered one by one. About 150 bytes each.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 14).unwrap();
+
+/// Counts for each version how it was given up, so that it never comes back as itself.
+#[derive(Debug)]
+pub struct GivenUp {
+    latest: AtomicU64,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Each with its number, the oldest numbers at the end.
+    numbers: LruCache<Version, u64>,
+    /// The number of all that are not, or no longer, remembered.
+    others: u64,
+}
+
+impl Default for GivenUp {
+    fn default() -> Self {
+        Self {
+            latest: AtomicU64::new(0),
+            known: Mutex::new(Known {
+                numbers: LruCache::new(REMEMBERED),
+                others: 0,
+            }),
+        }
+    }
+}
+
+impl GivenUp {
+    /// Gives a version up: from now on it has another number.
+    pub fn note(&self, version: Version) {
+        let mut known = self.known.lock();
+        let number = self.latest.load(Ordering::Acquire) + 1;
+        if let Some((forgotten, number)) = known.numbers.push(version, number)
+            && forgotten != version
+        {
+            // All that are not remembered get a number that none of them had before.
+            known.others = number;
+        }
+        self.latest.store(number, Ordering::Release);
+    }
+
+    /// The version's number: 0 where it never was given up, another after each time.
+    pub fn number_of(&self, version: &Version) -> u64 {
+        if self.latest.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        let known = self.known.lock();
+        let number = known.numbers.peek(version).copied();
+        number.unwrap_or(known.others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::metadata::Timestamp;
+
+    fn version(inode: u64) -> Version {
+        let time = Timestamp {
+            seconds: 7,
+            nanoseconds: 0,
+        };
+        Version {
+            file_system: 1,
+            device: 2,
+            inode,
+            size: 3,
+            mtime: time,
+            ctime: time,
+        }
+    }
+
+    #[test]
+    fn a_version_never_gets_a_number_again() {
+        let given_up = GivenUp::default();
+        let (one, other) = (version(0), version(1));
+        let mut seen = [(); 2].map(|()| std::collections::HashSet::new());
+        for round in 0..5 {
+            for (version, seen) in [one, other].iter().zip(&mut seen) {
+                assert!(seen.insert(given_up.number_of(version)), "{round}");
+                given_up.note(*version);
+            }
+        }
+        assert_eq!(given_up.number_of(&version(2)), 0);
+        for inode in 0..REMEMBERED.get() as u64 {
+            given_up.note(version(inode + 10));
+        }
+        assert!(seen[0].insert(given_up.number_of(&one)));
+        assert!(seen[1].insert(given_up.number_of(&other)));
+        assert_ne!(given_up.number_of(&version(2)), 0);
+    }
+}

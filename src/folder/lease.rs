@@ -1,0 +1,166 @@
+//! Read leases on sources: as long as one is held, nobody can write to its file unseen, not even
+//! through a mapping. Whoever wants to gets the file at once, and the lease is lost for good.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Weak, mpsc};
+use std::thread;
+
+use log::{error, info};
+use parking_lot::{Mutex, MutexGuard};
+use sys::lease::{self, Receiver, Refusal, Told};
+
+use super::given_up::GivenUp;
+use super::metadata::Version;
+
+/// All leases of this process, because its signals are the process's, too.
+static LEASES: LazyLock<Leases> = LazyLock::new(Leases::default);
+
+#[derive(Debug, Default)]
+struct Leases {
+    /// The thread that gives leases back, once there is one.
+    receiver: Mutex<Option<Receiver>>,
+    by_descriptor: Mutex<HashMap<RawFd, Weak<Lease>>>,
+}
+
+/// A lease on one version of a file.
+#[derive(Debug)]
+pub(super) struct Lease {
+    file: Arc<OwnedFd>,
+    version: Version,
+    path: PathBuf,
+    given_up: Arc<GivenUp>,
+    is_lost: AtomicBool,
+}
+
+impl Lease {
+    /// Takes a lease on a file that is open for reading. Where it is lost later, `given_up` notes
+    /// the version, and the log names the file by `path`.
+    ///
+    /// # Errors
+    ///
+    /// In the inner result, why there is no lease; in the outer, the system's own.
+    pub(super) fn take(
+        file: &Arc<OwnedFd>,
+        version: Version,
+        path: &Path,
+        given_up: &Arc<GivenUp>,
+    ) -> io::Result<Result<Arc<Self>, Refusal>> {
+        let receiver = LEASES.receiver()?;
+        let lease = Arc::new(Self {
+            file: file.clone(),
+            version,
+            path: path.to_owned(),
+            given_up: given_up.clone(),
+            is_lost: AtomicBool::new(false),
+        });
+        // Before it is taken: a writer may come at once.
+        let descriptor = file.as_raw_fd();
+        LEASES
+            .by_descriptor()
+            .insert(descriptor, Arc::downgrade(&lease));
+        Ok(lease::take(file, receiver)?.map(|()| lease))
+    }
+
+    /// Whether nobody could have written to the file since the lease was taken.
+    pub(super) fn is_held(&self) -> bool {
+        if self.is_lost.load(Ordering::Acquire) {
+            return false;
+        }
+        let is_held = lease::is_held(&self.file);
+        if !is_held {
+            self.give_way();
+        }
+        is_held
+    }
+
+    /// Lets the writer go on who waits for the file.
+    fn give_way(&self) {
+        if self.is_lost.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Before the writer can write: what is looked up from now on is another version.
+        self.given_up.note(self.version);
+        lease::give_back(&self.file);
+        info!(
+            "{}: gives way to a writer; with O_NONBLOCK he got EAGAIN, and succeeds when he tries again",
+            self.path.display()
+        );
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_lost.load(Ordering::Acquire) {
+            lease::give_back(&self.file);
+        }
+        let mut by_descriptor = LEASES.by_descriptor();
+        let descriptor = self.file.as_raw_fd();
+        let is_ours = by_descriptor
+            .get(&descriptor)
+            .is_some_and(|known| std::ptr::eq(known.as_ptr(), self));
+        if is_ours {
+            by_descriptor.remove(&descriptor);
+        }
+    }
+}
+
+impl Leases {
+    fn by_descriptor(&self) -> MutexGuard<'_, HashMap<RawFd, Weak<Lease>>> {
+        self.by_descriptor.lock()
+    }
+
+    /// The thread that is told of writers; it is started for the first lease, and inherits the
+    /// sandbox of whoever takes it.
+    fn receiver(&'static self) -> io::Result<Receiver> {
+        let mut receiver = self.receiver.lock();
+        if let Some(receiver) = *receiver {
+            return Ok(receiver);
+        }
+        let (made, ready) = mpsc::channel();
+        thread::Builder::new()
+            .name("leases".into())
+            .spawn(move || {
+                let signals = match lease::receive() {
+                    Ok((receiver, signals)) => {
+                        let _ = made.send(Ok(receiver));
+                        signals
+                    }
+                    Err(error) => {
+                        let _ = made.send(Err(error));
+                        return;
+                    }
+                };
+                loop {
+                    match signals.wait() {
+                        Ok(told) => self.give_way(told),
+                        Err(error) => {
+                            error!("writers may have to wait for sources that are open: {error}");
+                            return;
+                        }
+                    }
+                }
+            })?;
+        let started = ready.recv().map_err(io::Error::other)??;
+        *receiver = Some(started);
+        Ok(started)
+    }
+
+    /// Looks at what is concerned. A signal may come late, for a descriptor that is another file's
+    /// by now: then nothing is lost.
+    fn give_way(&self, told: Told) {
+        let concerned: Vec<_> = {
+            let known = self.by_descriptor();
+            match told {
+                Told::Of(descriptor) => known.get(&descriptor).into_iter().cloned().collect(),
+                Told::OfSome => known.values().cloned().collect(),
+            }
+        };
+        for lease in concerned.iter().filter_map(Weak::upgrade) {
+            lease.is_held();
+        }
+    }
+}
