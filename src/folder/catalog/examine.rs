@@ -137,6 +137,7 @@ impl Catalog {
             (Some(handle), Location::Entry) => beneath::open_entry(handle, &image.name),
             _ => self.open_image(image),
         })?;
+        image.min_size = self.options.min_size;
         if verdict == Verdict::Container && image.contents.is_raw_inside() {
             return Err(Skip::NotContainer);
         }

@@ -1,5 +1,6 @@
 //! One opened view: exact bytes of one version of a source, or an error.
 
+mod assemble;
 mod snapshot;
 
 use std::io;
@@ -22,6 +23,7 @@ use disk::{ByteRange, Disk, Prefix};
 use vhd::layout::{LayoutError, Origin};
 use vhd::view::{Filled, View};
 
+pub use assemble::AssembleError;
 pub use snapshot::{Policy, SnapshotError, Snapshots, UnnamedFiles};
 
 /// Where the bytes of an opened view come from.

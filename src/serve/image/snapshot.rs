@@ -18,8 +18,9 @@ use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::assemble::{AssembleError, Plan};
 use crate::folder::opened::Source;
-use crate::folder::source::{Freshness, SourceFile};
+use crate::folder::source::Freshness;
 use disk::ByteRange;
 use disk::format::Format;
 use sys;
@@ -64,9 +65,12 @@ pub enum SnapshotError {
     /// Cloning it would take long.
     #[error("{0} bytes of it are not yet on disk")]
     Unwritten(u64),
-    /// Its disk does not lie in a file as it is.
-    #[error("it is a {0}, which is read piece by piece")]
+    /// Its parts are cloned one after the other, and somebody writes to them meanwhile.
+    #[error("it is a {0}, of which there is no clone of one moment while it is written")]
     Container(Format),
+    /// Its clone cannot be put together.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
     /// Only regular files can be cloned.
     #[error("it is a block device")]
     Device,
@@ -89,7 +93,10 @@ impl SnapshotError {
     pub fn errno(&self) -> Errno {
         match self {
             Self::Changed => Errno::STALE,
-            Self::Folder(_, error) | Self::Clone(error) | Self::Finish(error) => {
+            Self::Folder(_, error)
+            | Self::Clone(error)
+            | Self::Finish(error)
+            | Self::Assemble(AssembleError::Read(error) | AssembleError::Clone(error)) => {
                 Errno::from_io_error(error).unwrap_or(Errno::IO)
             }
             _ => Errno::OPNOTSUPP,
@@ -201,19 +208,14 @@ impl Snapshots {
         layout: &Layout,
         beside: impl FnOnce() -> io::Result<OwnedFd>,
     ) -> Result<Option<OwnedFd>, SnapshotError> {
-        let source = match flat_file_of(source) {
-            Ok(file) => file,
-            Err(error) if self.policy == Policy::Always => return Err(error),
-            Err(_) => return Ok(None),
-        };
-        let device = source.metadata().version.device;
+        let device = source.files()[0].metadata().version.device;
         let taken = match self.policy {
             Policy::Never => return Ok(None),
             Policy::Auto if self.unable().contains(&device) => return Ok(None),
             Policy::Auto => {
-                check_cheap(source).and_then(|()| self.clone_view(source, layout, beside))
+                check_cheap(source).and_then(|()| self.clone_view(source, layout, true, beside))
             }
-            Policy::Always => self.clone_view(source, layout, beside),
+            Policy::Always => self.clone_view(source, layout, false, beside),
         };
         match taken {
             Ok(clone) => Ok(Some(clone)),
@@ -242,44 +244,64 @@ impl Snapshots {
         layout: &Layout,
         beside: impl FnOnce() -> io::Result<OwnedFd>,
     ) -> Result<OwnedFd, SnapshotError> {
-        self.clone_view(flat_file_of(source)?, layout, beside)
+        if let Some(details) = source.details() {
+            return Err(SnapshotError::Container(details.format));
+        }
+        self.clone_view(source, layout, false, beside)
     }
 
     fn clone_view(
         &self,
-        source: &SourceFile,
+        source: &Source,
         layout: &Layout,
+        only_cheap: bool,
         beside: impl FnOnce() -> io::Result<OwnedFd>,
     ) -> Result<OwnedFd, SnapshotError> {
-        if source.is_device() {
+        if source.files().iter().any(|file| file.is_device()) {
             return Err(SnapshotError::Device);
         }
-        let clone = match &self.folder {
-            Some((folder, path)) => self
-                .unnamed_file(folder.as_fd())
-                .map_err(|error| SnapshotError::Folder(path.clone(), error.into()))?,
-            None => {
-                let path = || source.path().parent().unwrap_or(Path::new("")).to_owned();
-                let folder = beside().map_err(|error| SnapshotError::Folder(path(), error))?;
-                self.unnamed_file(folder.as_fd())
-                    .map_err(|error| SnapshotError::Folder(path(), error.into()))?
+        let clone = File::from(self.empty_file(source.path(), beside)?);
+        match (source.flat_file(), source.container()) {
+            (Some(file), _) => rustix::fs::ioctl_ficlone(&clone, file)
+                .map_err(|error| SnapshotError::Clone(error.into()))?,
+            (None, Some(container)) => {
+                let block = clone.metadata().map_err(SnapshotError::Finish)?.blksize();
+                let files: Vec<_> = source.files().iter().map(|file| file.as_fd()).collect();
+                Plan::of(container, block, only_cheap)?.carry_out(&clone, container, &files)?;
             }
-        };
-        rustix::fs::ioctl_ficlone(&clone, source)
-            .map_err(|error| SnapshotError::Clone(error.into()))?;
-        // The clone is of one moment; this tells that it was before any change. What is being
-        // written changes all the time.
-        if !source.is_written()
-            && source.check().map_err(SnapshotError::Finish)? != Freshness::Current
-        {
+            (None, None) => return Err(SnapshotError::Device),
+        }
+        // The clone is of one moment, or all of it was taken before this; this tells that it was
+        // before any change. What is being written changes all the time.
+        let is_written = source.files().iter().any(|file| file.is_written());
+        if !is_written && source.check().map_err(SnapshotError::Finish)? != Freshness::Current {
             return Err(SnapshotError::Changed);
         }
-        let clone = File::from(clone);
         if clone.metadata().map_err(SnapshotError::Finish)?.len() < layout.source_size() {
             return Err(SnapshotError::Changed);
         }
         complete(&clone, layout).map_err(SnapshotError::Finish)?;
         Ok(clone.into())
+    }
+
+    /// An unnamed file in the user's folder for snapshots, or beside the source.
+    fn empty_file(
+        &self,
+        source: &Path,
+        beside: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<OwnedFd, SnapshotError> {
+        if let Some((folder, path)) = &self.folder {
+            return self
+                .unnamed_file(folder.as_fd())
+                .map_err(|error| SnapshotError::Folder(path.clone(), error.into()));
+        }
+        let failed = |error| {
+            let folder = source.parent().unwrap_or(Path::new("")).to_owned();
+            SnapshotError::Folder(folder, error)
+        };
+        let folder = beside().map_err(failed)?;
+        self.unnamed_file(folder.as_fd())
+            .map_err(|error| failed(error.into()))
     }
 
     fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
@@ -292,14 +314,6 @@ impl Snapshots {
     fn unable(&self) -> parking_lot::MutexGuard<'_, HashSet<u64>> {
         self.unable.lock()
     }
-}
-
-/// The file whose bytes are the disk's.
-fn flat_file_of(source: &Source) -> Result<&SourceFile, SnapshotError> {
-    source.flat_file().ok_or_else(|| {
-        let format = source.details().map(|details| details.format);
-        SnapshotError::Container(format.unwrap_or(Format::RAW))
-    })
 }
 
 /// Grows the clone to the size of the view and writes what the layout synthesizes.
@@ -331,26 +345,32 @@ fn last_block_if_hole(file: &File) -> io::Result<Option<u64>> {
     Ok((data == Some(Err(Errno::NXIO))).then_some(start))
 }
 
-/// Whether a clone takes no noticeable time and does no harm.
-fn check_cheap(source: &SourceFile) -> Result<(), SnapshotError> {
-    if source.is_device() {
-        return Err(SnapshotError::Device);
+/// Whether a clone takes no noticeable time and does no harm, as far as the files tell.
+fn check_cheap(source: &Source) -> Result<(), SnapshotError> {
+    let mut unwritten = 0_u64;
+    for file in source.files() {
+        if file.is_device() {
+            return Err(SnapshotError::Device);
+        }
+        if file.is_written() {
+            return Err(SnapshotError::Written);
+        }
+        if !file.is_settled() {
+            return Err(SnapshotError::Unsettled);
+        }
+        // An old kernel does not say; a clone that waits for the disk is still right.
+        unwritten = unwritten.saturating_add(sys::unwritten_bytes(&**file).unwrap_or(0));
     }
-    match sys::extent_count(source) {
-        Ok(count) if count > CHEAP_EXTENTS => return Err(SnapshotError::Fragmented(count)),
-        Ok(_) => {}
-        Err(error) => return Err(SnapshotError::Clone(error)),
+    if let Some(file) = source.flat_file() {
+        match sys::extent_count(file) {
+            Ok(count) if count > CHEAP_EXTENTS => return Err(SnapshotError::Fragmented(count)),
+            Ok(_) => {}
+            Err(error) => return Err(SnapshotError::Clone(error)),
+        }
     }
-    if source.is_written() {
-        return Err(SnapshotError::Written);
-    }
-    if !source.is_settled() {
-        return Err(SnapshotError::Unsettled);
-    }
-    match sys::unwritten_bytes(source) {
-        Ok(count) if count > CHEAP_UNWRITTEN => Err(SnapshotError::Unwritten(count)),
-        // An old kernel does not tell; a clone that waits for the disk is still right.
-        _ => Ok(()),
+    match unwritten > CHEAP_UNWRITTEN {
+        true => Err(SnapshotError::Unwritten(unwritten)),
+        false => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Images that are not raw: each appears as the disk that qemu-img reads in it.
 
+mod assembled;
 mod chains;
 mod damage;
 mod listing;
