@@ -8,10 +8,10 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::geometry::Geometry;
-use crate::layout;
+use crate::size;
 
-/// Size of a disk sector, the unit of every VHD structure, in bytes.
-pub const SECTOR_SIZE: u64 = 512;
+pub use crate::geometry::SECTOR_SIZE;
+
 /// Size of the footer in bytes.
 pub const FOOTER_SIZE: usize = 512;
 /// The first eight bytes of every footer.
@@ -85,7 +85,7 @@ impl Identity<'_> {
         name.extend(self.source_size.to_string().bytes());
         name.push(0);
         name.extend(self.mtime_seconds.to_string().bytes());
-        if layout::virtual_size(self.source_size).is_some_and(|size| size < virtual_size) {
+        if size::virtual_size(self.source_size).is_some_and(|size| size < virtual_size) {
             name.push(0);
             name.extend(virtual_size.to_string().bytes());
         }

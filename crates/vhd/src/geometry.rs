@@ -2,7 +2,8 @@
 //!
 //! Source: Virtual Hard Disk Image Format Specification 1.0, appendix "CHS Calculation".
 
-use crate::footer::SECTOR_SIZE;
+/// Unit of a geometry, and length of a footer, in bytes.
+pub const SECTOR_SIZE: u64 = 512;
 
 /// Largest number of sectors that a VHD geometry can express: 65,535 × 16 × 255.
 const MAX_SECTORS: u64 = 65_535 * 16 * 255;

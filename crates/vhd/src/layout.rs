@@ -8,13 +8,10 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::footer::FOOTER_SIZE;
+use crate::size::MAX_FILE_SIZE;
+
+pub use crate::size::{ALIGNMENT, MAX_VIRTUAL_SIZE, virtual_size};
 use disk::{ByteRange, Patch};
-
-/// Azure takes only virtual sizes that are a multiple of this many bytes (1 MiB).
-pub const ALIGNMENT: u64 = 1 << 20;
-
-/// Largest file size that POSIX offsets (`off_t`) can express, in bytes.
-const MAX_FILE_SIZE: u64 = i64::MAX as u64;
 
 /// Why there is no view of a source.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -78,16 +75,6 @@ pub struct Layout {
     virtual_size: u64,
     source_size: u64,
 }
-
-/// Virtual size in bytes of the disk that appears for a source of `source_size` bytes: rounded up
-/// to a whole MiB. `None` where that cannot be expressed.
-pub fn virtual_size(source_size: u64) -> Option<u64> {
-    source_size.checked_next_multiple_of(ALIGNMENT)
-}
-
-/// Largest virtual size in bytes that a view can have: a whole MiB, with room for the footer in the
-/// largest file.
-pub const MAX_VIRTUAL_SIZE: u64 = (MAX_FILE_SIZE - FOOTER_SIZE as u64) / ALIGNMENT * ALIGNMENT;
 
 impl Layout {
     /// The view of a raw source: its body with `patches` laid over it, padding, footer.

@@ -20,6 +20,7 @@ pub mod footer;
 pub mod format;
 pub mod geometry;
 pub mod layout;
+mod size;
 pub mod view;
 
 pub use footer::{Footer, Identity};

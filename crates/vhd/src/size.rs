@@ -1,0 +1,19 @@
+//! Which sizes a view can have.
+
+use crate::geometry::SECTOR_SIZE;
+
+/// Azure takes only virtual sizes that are a multiple of this many bytes (1 MiB).
+pub const ALIGNMENT: u64 = 1 << 20;
+
+/// Largest file size that POSIX offsets (`off_t`) can express, in bytes.
+pub(crate) const MAX_FILE_SIZE: u64 = i64::MAX as u64;
+
+/// Largest virtual size in bytes that a view can have: a whole MiB, with room for the footer in the
+/// largest file.
+pub const MAX_VIRTUAL_SIZE: u64 = (MAX_FILE_SIZE - SECTOR_SIZE) / ALIGNMENT * ALIGNMENT;
+
+/// Virtual size in bytes of the disk that appears for a source of `source_size` bytes: rounded up
+/// to a whole MiB. `None` where that cannot be expressed.
+pub fn virtual_size(source_size: u64) -> Option<u64> {
+    source_size.checked_next_multiple_of(ALIGNMENT)
+}
