@@ -9,4 +9,5 @@ pub mod daemon;
 pub mod folder;
 pub mod logging;
 pub mod mount;
+pub mod proof;
 pub mod serve;

@@ -14,6 +14,7 @@ use check::Generation;
 
 pub use helper::{HELPER_NAME, HelperArgs, understand};
 pub use mount_options::{OptionError, kernel_options};
+pub use size::Span;
 
 /// Show raw disk images as Azure-ready fixed VHDs, without converting or copying them.
 #[derive(Debug, Parser)]
@@ -48,6 +49,12 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write the VHD of an image to standard output, for hosts without FUSE
     Cat(CatArgs),
+    /// Show which ranges of a view hold data, and which are zeros
+    Map(MapArgs),
+    /// Write sums that prove what views hold
+    Manifest(ManifestArgs),
+    /// Tell whether a file, a stream or a download holds a view
+    Verify(VerifyArgs),
     /// Tell whether Azure would take and boot an image
     Check(CheckArgs),
     /// Write man pages and completions for packages
@@ -313,7 +320,9 @@ pub struct InspectArgs {
 
 /// Arguments of `vhdfs cat`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  vhdfs cat ~/images/disk.raw > disk.vhd")]
+#[command(
+    after_help = "Examples:\n  vhdfs cat ~/images/disk.raw > disk.vhd\n  vhdfs cat --range 4M-8M ~/images/disk.raw | sha256sum"
+)]
 pub struct CatArgs {
     /// What the views hold.
     #[command(flatten)]
@@ -321,8 +330,115 @@ pub struct CatArgs {
     /// What to do where somebody has the image open for writing
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub writers: Writers,
+    /// Only the bytes from START up to and without END; END may be left out, both may have K, M, G, T or P
+    #[arg(long, value_name = "START-END", value_parser = size::span, allow_hyphen_values = true)]
+    pub range: Option<Span>,
+    /// Write to this file, which appears when it is complete
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Draw a bar on standard error
+    #[arg(long)]
+    pub progress: bool,
     /// Raw image
     pub image: PathBuf,
+}
+
+/// How a map is printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum MapFormat {
+    /// Sizes, and a picture of the disk
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// `offset length` of each range that holds data, a line each
+    Pages,
+}
+
+/// Arguments of `vhdfs map`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  vhdfs map ~/images/disk.raw\n  vhdfs map --probe --format pages ~/images/disk.raw"
+)]
+pub struct MapArgs {
+    /// Print one JSON document
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    pub format: MapFormat,
+    /// Read all data, and find what holds zeros only
+    #[arg(long)]
+    pub probe: bool,
+    /// Size of the blocks of zeros that are looked for, a multiple of 512 bytes (default: 4K)
+    #[arg(
+        long, value_name = "SIZE", value_parser = size::granularity, requires = "probe",
+        allow_hyphen_values = true
+    )]
+    pub granularity: Option<u64>,
+    /// What the view holds.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Raw image
+    pub image: PathBuf,
+}
+
+impl MapArgs {
+    /// How to print the map.
+    pub fn format(&self) -> MapFormat {
+        match self.json {
+            true => MapFormat::Json,
+            false => self.format,
+        }
+    }
+
+    /// The size of the blocks to look for, in bytes; `None` where nothing is to be read.
+    pub fn granularity(&self) -> Option<u64> {
+        self.probe.then(|| self.granularity.unwrap_or(4096))
+    }
+}
+
+/// Arguments of `vhdfs manifest`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  vhdfs manifest --output images.json ~/images\n  vhdfs manifest ~/images/disk.raw > disk.json"
+)]
+pub struct ManifestArgs {
+    /// Write to this file, which appears when it is complete
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Leave out the sums of whole views, which have to go through every hole: fast for sparse disks
+    #[arg(long)]
+    pub blocks_only: bool,
+    /// Which files are images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// What the views hold.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Folder of raw images, or a single image
+    pub source: PathBuf,
+}
+
+/// Arguments of `vhdfs verify`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  vhdfs verify images.json downloads/disk.vhd\n  vhdfs cat ~/images/disk.raw | vhdfs verify images.json - --view disk.vhd\n\nExit status:\n  0 equal · 1 not · 2 could not be told"
+)]
+pub struct VerifyArgs {
+    /// Tell all blocks that differ, not the first only
+    #[arg(long)]
+    pub all: bool,
+    /// Only the bytes from START up to and without END, multiples of 4M; a stream holds these alone
+    #[arg(long, value_name = "START-END", value_parser = size::span, allow_hyphen_values = true)]
+    pub range: Option<Span>,
+    /// Which view of the manifest the file should hold; by default the one that is called like it
+    #[arg(long = "view", value_name = "NAME")]
+    pub view_name: Option<String>,
+    /// What `vhdfs manifest` wrote
+    pub manifest: PathBuf,
+    /// File, view, block device or pipe; `-` for standard input
+    pub file: PathBuf,
 }
 
 /// Arguments of `vhdfs check`.

@@ -1,17 +1,23 @@
 //! The commands: small programs over the library, each ending in an exit status.
 
+mod atomic;
 mod background;
 mod cat;
 mod check;
 mod generate;
 mod inspect;
 mod list;
+mod manifest;
+mod map;
 mod mount;
 mod output;
+mod picture;
 mod print;
+mod progress;
 mod status;
 mod table;
 mod umount;
+mod verify;
 mod view;
 
 use std::error::Error;
@@ -76,6 +82,9 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Generate(args) => generate::run(&args).map(done),
         Command::List(args) => list::run(&args).map(done),
         Command::Inspect(args) => inspect::run(&args).map(done),
+        Command::Map(args) => map::run(&args).map(done),
+        Command::Manifest(args) => manifest::run(&args).map(done),
+        Command::Verify(args) => verify::run(&args),
         Command::Cat(args) => cat::run(&args).map(done),
     };
     match result {

@@ -4,13 +4,14 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
 use disk::ByteRange;
+use sys;
 
 /// What the output is, as far as copying into it goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +34,8 @@ pub(super) struct Output {
     kind: Kind,
     /// Whether the kernel copies for us; not asked again after one refusal.
     kernel_copies: bool,
+    /// Whether the file system shares blocks between files; not asked again after one refusal.
+    clones: bool,
 }
 
 impl Output {
@@ -57,6 +60,7 @@ impl Output {
             file,
             kind,
             kernel_copies: true,
+            clones: true,
         })
     }
 
@@ -84,6 +88,9 @@ impl Output {
     ) -> io::Result<Option<u64>> {
         if !self.kernel_copies {
             return Ok(None);
+        }
+        if let Some(count) = self.clone_from(source, range)? {
+            return Ok(Some(count));
         }
         let mut offset = range.start();
         let length = usize::try_from(range.len()).unwrap_or(usize::MAX);
@@ -122,6 +129,44 @@ impl Output {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Shares the whole blocks of `range` with the source instead of copying them; returns how many
+    /// bytes, and `None` where that is not done here.
+    fn clone_from(&mut self, source: BorrowedFd<'_>, range: ByteRange) -> io::Result<Option<u64>> {
+        if !self.clones || !matches!(self.kind, Kind::File { .. }) {
+            return Ok(None);
+        }
+        let at = self.file.stream_position()?;
+        let block = self.file.metadata()?.blksize().max(1);
+        let length = range.len() / block * block;
+        let aligned = at.is_multiple_of(block) && range.start().is_multiple_of(block);
+        if !aligned || length == 0 {
+            return Ok(None);
+        }
+        match sys::clone_range(source, range.start(), length, &self.file, at) {
+            Ok(()) => {
+                self.file.seek(SeekFrom::Start(at + length))?;
+                Ok(Some(length))
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Err(error),
+            // Another file system, or one that cannot; or a file that is not to be shared.
+            Err(_) => {
+                self.clones = false;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Makes a file as long as it is meant to be, also where it ends in a hole.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        if let Kind::File { .. } = self.kind {
+            let end = self.file.stream_position()?;
+            if end > self.file.metadata()?.len() {
+                self.file.set_len(end)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes back what was written, where that can be done: nobody shall find half an image.

@@ -46,7 +46,8 @@ impl ViewError {
 #[derive(Debug)]
 pub(super) struct Named {
     path: PathBuf,
-    catalog: Arc<Catalog>,
+    /// Where it was found.
+    pub(super) catalog: Arc<Catalog>,
     /// Name of its view.
     pub(super) name: OsString,
     /// What was found.
@@ -145,6 +146,15 @@ impl Named {
         open(&self.catalog, &self.image, view, snapshots, writers)
             .map_err(|refusal| refused(&self.path, refusal))
     }
+}
+
+/// Device and inode number of every file that an image is read from.
+pub(super) fn files_of(image: &Image) -> Vec<(u64, u64)> {
+    let further = image.further_versions();
+    std::iter::once(&image.metadata().version)
+        .chain(further)
+        .map(|version| (version.device, version.inode))
+        .collect()
 }
 
 /// What is shown to a command that names one image.

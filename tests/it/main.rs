@@ -6,6 +6,7 @@
 
 mod attributes;
 mod bytes;
+mod cat;
 mod check;
 mod commands;
 mod consistency;
@@ -19,6 +20,8 @@ mod harness;
 mod lifecycle;
 mod links;
 mod messages;
+mod manifest;
+mod map;
 mod model;
 mod mountpoints;
 mod names;

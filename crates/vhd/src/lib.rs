@@ -21,6 +21,7 @@ pub mod format;
 pub mod geometry;
 pub mod layout;
 mod size;
+pub mod map;
 pub mod view;
 
 pub use footer::{Footer, Identity};

@@ -144,6 +144,17 @@ impl MemoryFs {
         );
         Self(folder.to_path_buf())
     }
+
+    /// With room for `size` bytes.
+    pub(crate) fn of_size(folder: &Path, size: u64) -> Self {
+        let options = format!("size={size}");
+        run_ok(
+            Command::new(tool("mount"))
+                .args(["-t", "tmpfs", "-o", &options, "vhdfs-test"])
+                .arg(folder),
+        );
+        Self(folder.to_path_buf())
+    }
 }
 
 impl Drop for MemoryFs {
