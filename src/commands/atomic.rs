@@ -193,7 +193,9 @@ mod tests {
         std::os::unix::fs::symlink("out", &link).unwrap();
         let output = AtomicFile::create(&link).unwrap();
         let meta = path.metadata().unwrap();
-        let refused = output.spare(&[(0, 0), (meta.dev(), meta.ino())]).unwrap_err();
+        let refused = output
+            .spare(&[(0, 0), (meta.dev(), meta.ino())])
+            .unwrap_err();
         assert!(refused.to_string().contains("the image itself"));
         assert!(output.spare(&[(meta.dev(), meta.ino() + 1)]).is_ok());
         output.file().write_all(b"new").unwrap();

@@ -52,7 +52,8 @@ pub(super) fn run(args: &CatArgs) -> Result<(), Failure> {
     let image = named.open(&args.view, Policy::Auto, args.writers.into())?;
     let all = ByteRange::new(0, image.size());
     let range = args.range.map_or(Ok(all), |span| span.within(all.end()));
-    let range = range.map_err(|error| Failure::usage(format!("{}: {error}", args.image.display())))?;
+    let range =
+        range.map_err(|error| Failure::usage(format!("{}: {error}", args.image.display())))?;
     let sources = files_of(&named.image);
     let progress = Progress::if_wanted(args.progress, range.len(), "copying");
     let copy = Copy {

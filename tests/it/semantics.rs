@@ -7,10 +7,11 @@ use std::fs;
 use crate::harness::process::repository;
 
 /// Test files that do nothing but keep promises: each of their tests stands in the table.
-const WHOLE_FILES: [&str; 22] = [
+const WHOLE_FILES: [&str; 24] = [
     "tests/it/attributes.rs",
     "tests/it/bytes.rs",
     "tests/it/cat.rs",
+    "tests/it/cluster.rs",
     "tests/it/commands.rs",
     "tests/it/consistency.rs",
     "tests/it/folders.rs",
@@ -23,6 +24,7 @@ const WHOLE_FILES: [&str; 22] = [
     "tests/it/model.rs",
     "tests/it/names.rs",
     "tests/it/permissions.rs",
+    "tests/it/resume.rs",
     "tests/it/scale.rs",
     "tests/it/sources/chains.rs",
     "tests/it/sources/damage.rs",

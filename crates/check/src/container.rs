@@ -204,6 +204,9 @@ fn read_up_to(image: &dyn Disk, offset: u64, size: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
+/// How a remark ends that the table should be relocated.
+pub const RELOCATE_REMEDY: &str = "; `--gpt relocate` puts it there";
+
 /// What is worth knowing about an image at a glance, as short texts: format, size, partition
 /// table and where its backup is. Empty where there is nothing to say. `source` is the format of
 /// what `image` presents: only of a raw image the table can be relocated.
@@ -250,7 +253,7 @@ fn table_remarks(
             (Err(damage), _) => vec![format!("primary GPT damaged: {damage}")],
             (Ok(_), false) => {
                 let remedy = match source {
-                    Format::Raw => "; `--gpt relocate` puts it there",
+                    Format::Raw => RELOCATE_REMEDY,
                     _ => "",
                 };
                 vec![format!("backup GPT not at the end of the disk{remedy}")]

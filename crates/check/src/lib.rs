@@ -28,7 +28,7 @@ use std::rc::Rc;
 
 use thiserror::Error;
 
-pub use container::remarks;
+pub use container::{RELOCATE_REMEDY, remarks};
 pub use context::Progress;
 pub use report::{Finding, Generation, Level, Report, Verdict};
 pub use size::remark as size_remark;

@@ -102,11 +102,14 @@ impl OpenImages {
         }
         drop(remarked);
         // Whoever reads the view gets the error, if it lasts.
-        let level = match image.is_grown() {
-            true => Level::Warn,
-            false => Level::Info,
-        };
         for remark in check::remarks(opened.view(), image.shown_format()).unwrap_or_default() {
+            // Who makes a disk larger wants its table to reach the new end.
+            let is_left_behind = image.is_grown() && remark.ends_with(check::RELOCATE_REMEDY);
+            let level = if is_left_behind {
+                Level::Warn
+            } else {
+                Level::Info
+            };
             log!(level, "{}: {remark}", image.shown_path().display());
         }
     }

@@ -129,6 +129,12 @@ impl Container {
             .collect()
     }
 
+    /// The address of a blob in it, shared access signature included.
+    pub(crate) fn blob_url(&self, name: &str) -> String {
+        let (path, signature) = self.url.split_once('?').expect("a signature");
+        format!("{path}/{name}?{signature}")
+    }
+
     /// Downloads every blob into a folder, with the Python SDK.
     pub(crate) fn download(&self, folder: &Path) {
         run_ok(blob_tool("download").arg(&self.url).arg(folder));
