@@ -195,11 +195,11 @@ impl Work<'_> {
             Block::Zeros(length)
         } else {
             // A buffer that a sum of the whole still reads is left to it.
-            if Arc::get_mut(buffer).is_none() {
-                *buffer = Arc::new(Vec::new());
+            let fits = |bytes: &mut Vec<u8>| bytes.len() as u64 == length;
+            if !Arc::get_mut(buffer).is_some_and(fits) {
+                *buffer = Arc::new(vec![0; length as usize]);
             }
             let bytes = Arc::get_mut(buffer).ok_or(io::ErrorKind::OutOfMemory)?;
-            bytes.resize(length as usize, 0);
             self.source.read(bytes, offset)?;
             Block::Bytes(buffer.clone())
         };
