@@ -15,6 +15,7 @@ use super::view::{self, Named, ViewError};
 use super::{Failure, catalog_options};
 use crate::cli::{ManifestArgs, ViewArgs};
 use crate::folder::catalog::{self, Catalog, Directory, Found, Image};
+use crate::folder::settle::Writers;
 use crate::proof::{self, HashError, Manifest, ViewSums};
 use crate::serve::image::{OpenImage, Policy};
 use vhd::view::Filled;
@@ -215,7 +216,13 @@ fn sums_of_one(
 }
 
 fn open(shown: &Shown, args: &ViewArgs) -> Result<OpenImage, ViewError> {
-    let opened = view::open(&shown.catalog, &shown.image, args, Policy::Never);
+    let opened = view::open(
+        &shown.catalog,
+        &shown.image,
+        args,
+        Policy::Never,
+        Writers::Refuse,
+    );
     opened.map_err(|refusal| view::refused(&shown.path, refusal))
 }
 

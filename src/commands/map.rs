@@ -10,12 +10,13 @@ use super::print::{ignore_closed, print};
 use super::progress::Progress;
 use super::view::{Named, ViewError};
 use crate::cli::{MapArgs, MapFormat};
+use crate::folder::settle::Writers;
 use crate::serve::image::{OpenImage, Policy};
 use vhd::map::{self, MapRange};
 
 pub(super) fn run(args: &MapArgs) -> Result<(), Failure> {
     let named = Named::find(&args.image, &args.view)?;
-    let image = named.open(&args.view, Policy::Never)?;
+    let image = named.open(&args.view, Policy::Never, Writers::Refuse)?;
     match args.format() {
         MapFormat::Text => show(args, &image),
         MapFormat::Json => stream(args, &image, Json::default()),

@@ -20,8 +20,8 @@ pub mod footer;
 pub mod format;
 pub mod geometry;
 pub mod layout;
-mod size;
 pub mod map;
+mod size;
 pub mod view;
 
 pub use footer::{Footer, Identity};
