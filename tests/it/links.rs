@@ -166,7 +166,7 @@ fn a_device_that_holds_a_container_is_told_to_the_log_once() {
     symlink(device.path(), folder.join("disk.raw")).expect("a link");
     let options = Options::default().args(["--allow-devices", "--snapshot=auto"]);
     let mount = options.foreground().mount(&folder);
-    mount.expect_log("disk.raw: does not appear: it is a qcow2 file");
+    mount.expect_log("disk.raw: does not appear: QED: ");
     for _ in 0..3 {
         assert_tree(mount.path(), [""; 0]);
         assert_eq!(errno_of(mount.join("disk.vhd").metadata()), Errno::NOENT);

@@ -436,7 +436,7 @@ fn run_model(seed: u64) {
     let mut model = Model::new(seed, &lab);
     let mount = Mount::with(&model.folder, &["--snapshot", "never"]);
     mount.allow_log("changed while it was open");
-    mount.allow_log("does not appear: it is a qcow2 file");
+    mount.allow_log("does not appear: damaged: the header");
     let mut open = Vec::new();
     for _ in 0..3 * CHANGES {
         model.change();

@@ -108,8 +108,8 @@ fn every_promise_has_a_number_of_its_own() {
         assert_eq!(number, *last + 1, "{} is not the next", promise.id);
         *last = number;
     }
-    // The contract's sections: bytes, names, consistency, attributes, command line; and what is
-    // promised of folders, scale and permissions.
+    // The contract's sections: bytes, images in other formats, names, consistency, attributes, command
+    // line; and what is promised of folders, scale and permissions.
     let sections: String = last.keys().map(String::as_str).collect();
     assert_eq!(sections, "ABCDFILMNPSU");
 }

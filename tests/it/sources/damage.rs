@@ -26,6 +26,7 @@ fn a_download_that_broke_off_never_reads_as_zeros() {
     let want = fs::read(&raw).expect("a disk");
     let options = Options::default().args(["--snapshot=never"]);
     let mount = options.foreground().mount(&folder);
+    mount.expect_log("disk.qcow2: damaged: ");
     let view = open_past_cache(&mount.join("disk.vhd"));
     let (mut good, mut bad) = (0, 0);
     for at in (0..8 * MIB).step_by(65_536) {
@@ -87,6 +88,7 @@ fn damage_that_opening_sees_keeps_an_image_away() {
     let file = File::options().write(true).open(&marked).expect("an image");
     file.write_all_at(&[2], 79).expect("mark it");
     let mount = Options::default().foreground().mount(&folder);
+    mount.expect_log("does not appear: ");
     for _ in 0..2 {
         assert_tree(mount.path(), [""; 0]);
     }

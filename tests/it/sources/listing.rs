@@ -129,6 +129,7 @@ fn a_snapshot_that_cannot_be_is_said_to_be_none() {
     qemu_img(&folder, &["create", "-q", "-f", "qcow2", "a.qcow2", "1M"]);
     let options = Options::default().args(["--snapshot=always"]);
     let mount = options.foreground().mount(&folder);
+    mount.expect_log("a.qcow2: cannot be opened: no snapshot: it is a qcow2");
     assert!(fs::File::open(mount.join("a.vhd")).is_err());
     let log = mount.log();
     assert!(
