@@ -1,9 +1,9 @@
 //! Decompressing one block.
 
-use std::io::Read;
-
 use flate2::{Decompress, FlushDecompress, Status};
-use ruzstd::decoding::StreamingDecoder;
+use zstd_safe::DCtx;
+
+use crate::format::{XzBlock, decode_xz};
 
 /// How a block is compressed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -15,15 +15,21 @@ pub(crate) enum Codec {
     Zlib,
     /// Zstandard (RFC 8878), as in qcow2.
     Zstd,
+    /// A block of an xz file.
+    Xz(XzBlock),
 }
 
 /// Memory that a decoder takes beside its input and its output, in bytes.
 const DECODER_MEMORY: u64 = 256 << 10;
 
 impl Codec {
-    /// Memory that decoding takes beside input and output, in bytes.
-    pub(crate) fn memory(self) -> u64 {
-        DECODER_MEMORY
+    /// Memory that decoding a block of `length` bytes takes beside input and output, in bytes.
+    pub(crate) fn memory(self, length: usize) -> u64 {
+        match self {
+            // The dictionary.
+            Self::Xz(_) => DECODER_MEMORY + length as u64 * 3 / 2,
+            _ => DECODER_MEMORY,
+        }
     }
 
     /// The first `length` bytes that `packed` decompresses to; `None` if it is damaged or gives fewer.
@@ -35,6 +41,7 @@ impl Codec {
             Self::Deflate => inflate(packed, length, false),
             Self::Zlib => inflate(packed, length, true),
             Self::Zstd => zstd(packed, length),
+            Self::Xz(block) => decode_xz(packed, length, block),
         }
     }
 }
@@ -49,9 +56,17 @@ fn inflate(packed: &[u8], length: usize, header: bool) -> Option<Vec<u8>> {
     (full && matches!(status, Status::StreamEnd | Status::BufError | Status::Ok)).then_some(block)
 }
 
+/// Whole frames only, so that no window has to be kept beside the block: a frame can claim one of gigabytes.
 fn zstd(packed: &[u8], length: usize) -> Option<Vec<u8>> {
     let mut block = vec![0; length];
-    let mut decoder = StreamingDecoder::new(packed).ok()?;
-    decoder.read_exact(&mut block).ok()?;
+    let mut decoder = DCtx::try_create()?;
+    let (mut read, mut written) = (0, 0);
+    while written < length {
+        let rest = &packed[read..];
+        let frame = zstd_safe::find_frame_compressed_size(rest).ok()?;
+        let frame = rest.get(..frame).filter(|frame| !frame.is_empty())?;
+        written += decoder.decompress(&mut block[written..], frame).ok()?;
+        read += frame.len();
+    }
     Some(block)
 }

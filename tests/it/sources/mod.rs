@@ -5,6 +5,7 @@ mod chains;
 mod damage;
 mod listing;
 mod matrix;
+mod qcow2;
 mod upload;
 
 use std::fs;

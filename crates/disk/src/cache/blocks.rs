@@ -23,7 +23,7 @@ const QUEUE: usize = 256;
 type Key = (u64, u64, u64);
 
 /// A block as all of its readers get it.
-pub(crate) type Block = Arc<[u8]>;
+pub(crate) type Block = Arc<Vec<u8>>;
 
 /// A compressed block that somebody needs, or will soon.
 #[derive(Clone, Debug)]
@@ -49,7 +49,10 @@ impl Job {
 
     /// Memory that decoding takes, in bytes.
     fn cost(&self) -> u64 {
-        let memory = self.data.len().saturating_add(self.codec.memory());
+        let memory = self
+            .data
+            .len()
+            .saturating_add(self.codec.memory(self.length));
         memory.saturating_add(self.length as u64)
     }
 
@@ -69,7 +72,7 @@ impl Job {
         let block = self.codec.decode(&packed, self.length);
         Ok(block
             .ok_or_else(|| damage(Defect::Compression))
-            .map(Arc::from)?)
+            .map(Arc::new)?)
     }
 }
 
@@ -123,20 +126,18 @@ struct State {
 /// No lock is held while a block is read or decoded.
 #[derive(Debug)]
 pub(crate) struct Blocks {
-    cache_limit: u64,
-    in_flight_limit: u64,
+    limit: u64,
     state: Mutex<State>,
     queued: Condvar,
     room: Condvar,
 }
 
 impl Blocks {
-    /// A cache that takes at most `limit` bytes together with what is being decoded; one block
-    /// more where blocks are larger than a quarter of that.
+    /// A cache that takes at most `limit` bytes together with what is being decoded; more only
+    /// where one block alone is larger.
     pub(crate) fn new(limit: u64) -> Self {
         Self {
-            cache_limit: limit - limit / 4,
-            in_flight_limit: limit / 4,
+            limit,
             state: Mutex::new(State {
                 cache: LruCache::unbounded(),
                 cached: 0,
@@ -184,6 +185,10 @@ impl Blocks {
             let key = job.key();
             if state.queue.len() >= QUEUE {
                 break;
+            }
+            // Large blocks would drive out of the cache what is being read.
+            if job.cost() > self.limit / 8 {
+                continue;
             }
             if !state.cache.contains(&key) && !state.pending.contains_key(&key) {
                 state.pending.insert(key, Pending::default());
@@ -247,12 +252,14 @@ impl Blocks {
 
     fn take_room(&self, level: usize, cost: u64) {
         let mut state = self.state.lock();
+        // Half of the limit is for what is decoded already.
         while state.in_flight[level] > 0
-            && state.in_flight[level].saturating_add(cost) > self.in_flight_limit
+            && state.in_flight[level].saturating_add(cost) > self.limit / 2
         {
             self.room.wait(&mut state);
         }
         state.in_flight[level] = state.in_flight[level].saturating_add(cost);
+        state.shrink(self.limit);
     }
 }
 
@@ -277,10 +284,11 @@ impl Drop for Finish<'_> {
         let key = self.job.key();
         let mut state = self.blocks.state.lock();
         if let Ok(block) = &result {
-            state.put(key, block, self.blocks.cache_limit);
+            state.put(key, block);
         }
         state.pending.remove(&key);
         state.in_flight[self.job.level()] -= self.cost;
+        state.shrink(self.blocks.limit);
         self.blocks.room.notify_all();
         drop(state);
         self.slot.finish(result);
@@ -305,17 +313,30 @@ impl State {
         }
     }
 
-    fn put(&mut self, key: Key, block: &Block, limit: u64) {
-        let cost = |block: &Block| block.len() as u64 + OVERHEAD;
-        while self.cached + cost(block) > limit {
-            let Some((_, old)) = self.cache.pop_lru() else {
-                break;
-            };
-            self.cached -= cost(&old);
-        }
+    fn put(&mut self, key: Key, block: &Block) {
         self.cached += cost(block);
         if let Some(old) = self.cache.put(key, Arc::clone(block)) {
             self.cached -= cost(&old);
         }
     }
+
+    /// Gives up blocks that were not used for the longest time until the cache and what is being
+    /// decoded take no more than `limit`; the last one stays.
+    fn shrink(&mut self, limit: u64) {
+        let in_flight = self
+            .in_flight
+            .iter()
+            .fold(0, |sum: u64, cost| sum.saturating_add(*cost));
+        while self.cached.saturating_add(in_flight) > limit && self.cache.len() > 1 {
+            let Some((_, old)) = self.cache.pop_lru() else {
+                return;
+            };
+            self.cached -= cost(&old);
+        }
+    }
+}
+
+/// What a block takes in the cache, in bytes.
+fn cost(block: &Block) -> u64 {
+    block.capacity() as u64 + OVERHEAD
 }

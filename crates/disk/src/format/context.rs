@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Damage, Details, FormatError, Input, Map, Need, Options, Role};
 use crate::cache::Caches;
@@ -9,7 +10,7 @@ use crate::cache::Caches;
 /// What a parser is given.
 pub(crate) struct Context<'a> {
     pub(super) input: Input,
-    pub(super) caches: &'a Caches,
+    pub(super) caches: &'a Arc<Caches>,
     pub(super) options: &'a Options,
     /// Gives the further files that are open already, and asks for the others.
     pub(super) further: &'a mut dyn FnMut(Need) -> Result<Option<Input>, FormatError>,
@@ -29,7 +30,6 @@ pub(crate) enum Parsed {
         details: Details,
     },
     /// A file that holds the image of a disk: its own format is found out next.
-    #[allow(dead_code, reason = "for the formats that hold others")]
     Inner {
         /// The image.
         input: Input,
@@ -61,12 +61,11 @@ impl Context<'_> {
     }
 
     /// The caches that tables are read through.
-    pub(crate) fn caches(&self) -> &Caches {
+    pub(crate) fn caches(&self) -> &Arc<Caches> {
         self.caches
     }
 
     /// What the user allows and wants.
-    #[allow(dead_code, reason = "for the formats that hold others")]
     pub(crate) fn options(&self) -> &Options {
         self.options
     }

@@ -234,6 +234,21 @@ pub enum FormatError {
         /// How it is there.
         reason: String,
     },
+    /// A compressed file that can only be read from its beginning.
+    #[error(
+        "compressed in one block, which can only be read from its beginning: decompress it with `unxz`, or compress it in several with `xz --block-size=4MiB`"
+    )]
+    OneBlock,
+    /// A compressed file in blocks that would take too much memory.
+    #[error(
+        "compressed in blocks of {found} bytes, more than vhdfs takes ({limit}): compress it in smaller ones with `xz --block-size=4MiB`"
+    )]
+    LargeBlocks {
+        /// Size of the largest block in bytes.
+        found: u64,
+        /// The largest that is read.
+        limit: u64,
+    },
     /// There are fewer disks in the file than the number asked for.
     #[error("there is no disk number {0} in it")]
     NoSuchDisk(usize),

@@ -63,7 +63,6 @@ impl Input {
     }
 
     /// What `disk` holds, which was decoded from this input.
-    #[allow(dead_code, reason = "for the formats that hold others")]
     pub(crate) fn decoded(&self, disk: File, caches: &Caches) -> Self {
         Self {
             bytes: disk,

@@ -22,6 +22,7 @@ mod vdi;
 mod vhd;
 mod vhdx;
 mod vmdk;
+mod xz;
 
 use std::fmt;
 
@@ -36,6 +37,7 @@ pub use open::{Given, Need, Opening, Options, Role, Step};
 pub(crate) use probe::Probe;
 pub use probe::{HEAD_SIZE, TAIL_SIZE};
 pub use runs::{Origin, Run, Runs};
+pub(crate) use xz::{XzBlock, decode as decode_xz};
 
 /// What is to be known of a format before a file in it is parsed.
 #[derive(Debug)]
@@ -75,11 +77,10 @@ static TABLE: &[&Kind] = &[
     &ova::KIND,
     &qcow2::KIND,
     &other::QCOW1,
-    &other::VDI,
     &other::QED,
     &other::PARALLELS,
     &other::GZIP,
-    &other::XZ,
+    &xz::KIND,
     &other::ZSTD,
     &other::BZIP2,
     &other::LZ4,
@@ -98,6 +99,8 @@ pub struct Format(&'static Kind);
 impl Format {
     /// No container: the bytes are the disk.
     pub const RAW: Self = Self(&raw::KIND);
+    /// Compressed with xz.
+    pub const XZ: Self = Self(&xz::KIND);
     /// QEMU copy-on-write, version 2 or 3.
     pub const QCOW2: Self = Self(&qcow2::KIND);
 

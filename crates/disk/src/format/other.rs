@@ -26,12 +26,6 @@ pub(super) const QCOW1: Kind = refused(
     |probe| probe.has(0, b"QFI\xfb\0\0\0\x01"),
     CONVERT,
 );
-pub(super) const VDI: Kind = refused(
-    "vdi",
-    "VDI",
-    |probe| probe.has(0x40, &[0x7f, 0x10, 0xda, 0xbe]),
-    CONVERT,
-);
 pub(super) const QED: Kind = refused("qed", "QED", |probe| probe.has(0, b"QED\0"), CONVERT);
 pub(super) const PARALLELS: Kind = refused(
     "parallels",
@@ -57,12 +51,6 @@ pub(super) const GZIP: Kind = refused(
     "gzip",
     |probe| probe.has(0, &[0x1f, 0x8b, 8]) && probe.byte(3) & 0xe0 == 0,
     "can only be read from its beginning; decompress it with `gunzip`",
-);
-pub(super) const XZ: Kind = refused(
-    "xz",
-    "xz",
-    |probe| probe.has(0, b"\xfd7zXZ\0"),
-    "can only be read from its beginning; decompress it with `unxz`",
 );
 pub(super) const ZSTD: Kind = refused(
     "zstd",

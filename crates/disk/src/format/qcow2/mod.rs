@@ -66,3 +66,5 @@ fn parse(context: &mut Context<'_>) -> Result<Parsed, Stop> {
 mod tests;
 #[cfg(test)]
 mod writer;
+#[cfg(test)]
+pub(crate) use writer::{Cluster, Writer};
