@@ -5,7 +5,6 @@ mod chains;
 mod damage;
 mod listing;
 mod matrix;
-mod qcow2;
 mod upload;
 
 use std::fs;

@@ -201,7 +201,7 @@ impl Container {
         if threads == 0 || !self.has_packed() {
             return;
         }
-        let Some(ahead) = self.sequence.next(range, self.size()) else {
+        let Some(ahead) = self.sequence.next(range, self.size(), threads) else {
             return;
         };
         let mut jobs = Vec::new();

@@ -54,7 +54,10 @@ fn open(file: &Arc<Counted>, threads: usize) -> Container {
     let caches = Caches::new(4 << 20, threads);
     let mut opening = Opening::new(given, Options::default(), caches);
     match opening.step() {
-        Ok(Step::Ready(disk)) => disk,
+        Ok(Step::Ready(disk)) => {
+            file.reads.lock().unwrap().clear();
+            disk
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -108,7 +111,7 @@ fn a_random_read_decompresses_one_cluster_and_the_next_in_it_none() {
     let (file, _) = image();
     let disk = open(&file, 2);
     let mut sector = [0; 512];
-    for at in [40, 41, 47] {
+    for at in [47, 41, 40] {
         disk.read_exact_at(&mut sector, at * 512 + 40 * SIZE as u64 / 2)
             .unwrap();
         assert_eq!(decoded(&file), (1, 1));
