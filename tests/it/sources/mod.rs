@@ -2,9 +2,11 @@
 
 mod assembled;
 mod chains;
+mod compressed;
 mod damage;
 mod listing;
 mod matrix;
+mod qcow2;
 mod upload;
 
 use std::fs;

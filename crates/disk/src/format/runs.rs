@@ -5,8 +5,11 @@ use std::io;
 use super::container::{At, Container};
 use crate::{ByteRange, Disk};
 
-/// How many looks at tables one search for data takes at most. Beyond that the rest counts as data, which is never wrong.
-const MAX_LOOKS: usize = 1 << 20;
+/// How many looks at tables one search for data takes at most, as much as 16 TiB of discarded clusters need. Beyond
+/// that the rest counts as data, which is never wrong.
+const MAX_LOOKS: usize = 1 << 19;
+/// How many looks at tables one run takes at most: a longer one is given out in parts.
+const MAX_JOINED: usize = 1 << 16;
 /// What counts as data where the tables that say so are damaged: reading it gives the error.
 const UNKNOWN: u64 = 64 << 10;
 
@@ -55,8 +58,8 @@ impl Run {
     }
 }
 
-/// The runs of a part of a disk, in order and without gaps, each as long as it can be. Takes the same memory for
-/// every disk. Ends after the first error.
+/// The runs of a part of a disk, in order and without gaps, each as long as it can be with a bounded number of
+/// looks at tables. Takes the same memory for every disk. Ends after the first error.
 #[derive(Debug)]
 pub struct Runs<'a> {
     container: &'a Container,
@@ -153,7 +156,7 @@ impl Iterator for Runs<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut run = self.next.take();
-        loop {
+        for _ in 0..MAX_JOINED {
             let found = match self.find() {
                 Ok(Some(found)) => found,
                 Ok(None) => return run.map(Ok).or_else(|| self.failed.take().map(Err)),
@@ -174,5 +177,6 @@ impl Iterator for Runs<'_> {
                 },
             }
         }
+        run.map(Ok)
     }
 }

@@ -1,5 +1,9 @@
+use std::io;
+
+use super::container::Layer;
 use super::testing::{open_one, read_all, refusal};
-use super::{Format, Origin};
+use super::{Container, Details, Extent, Format, Map, Origin, Place};
+use crate::cache::{Caches, Tables};
 use crate::{ByteRange, Disk};
 
 fn file(head: &[u8]) -> Vec<u8> {
@@ -90,4 +94,35 @@ fn a_raw_disk_is_one_run_of_its_file() {
         refusal("disk.raw", Vec::new()),
         "empty: there is no disk in it"
     );
+}
+
+/// A disk of a pebibyte whose tables say for each byte alone that it is zero, as no more than a few tables
+/// that are used over and over can.
+#[derive(Debug)]
+struct Slow;
+
+impl Map for Slow {
+    fn size(&self) -> u64 {
+        1 << 50
+    }
+
+    fn locate(&self, _: &Tables, _: ByteRange) -> io::Result<Extent> {
+        Ok(Extent {
+            length: 1,
+            place: Place::Zeros,
+        })
+    }
+}
+
+#[test]
+fn looking_for_data_and_runs_ends() {
+    let layer = Layer::new(Box::new(Slow), Vec::new());
+    let caches = Caches::new(1 << 20, 0);
+    let disk = Container::new(vec![layer], Details::new(Format::RAW), caches);
+    let data = disk.next_data(5).unwrap().unwrap();
+    assert!(data.start() > 5 && data.end() == disk.size());
+    let mut runs = disk.runs(ByteRange::new(5, u64::MAX)).map(Result::unwrap);
+    let (first, second) = (runs.next().unwrap(), runs.next().unwrap());
+    assert_eq!((first.range.start(), first.origin), (5, Origin::Zeros));
+    assert!(!first.range.is_empty() && first.range.end() == second.range.start());
 }

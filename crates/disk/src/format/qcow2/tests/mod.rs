@@ -79,6 +79,9 @@ fn version_2() -> Writer {
 }
 
 proptest! {
+    // Whole images are slow without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn reads_equal_the_model(
         image in image(),
