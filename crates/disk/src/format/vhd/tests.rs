@@ -51,6 +51,8 @@ fn fixed(creator: &[u8; 4], geometry: (u16, u8, u8), size: usize) -> Writer {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn reads_equal_the_model(image in image(), requests in requests()) {
         samples::check(&[("disk.vhd", image.dynamic().file)], &want(&image), &requests);

@@ -64,7 +64,7 @@ fn small() -> Writer {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn reads_equal_the_model(image in image(), requests in requests()) {
