@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 /// qemu-img's format, its options (`-c` for compression), and the extension.
-const FORMATS: [(&str, &str, &str); 22] = [
+const FORMATS: [(&str, &str, &str); 26] = [
     ("qcow2", "", "qcow2"),
     ("qcow2", "compat=0.10", "qcow2"),
     ("qcow2", "cluster_size=512", "qcow2"),
@@ -35,6 +35,10 @@ const FORMATS: [(&str, &str, &str); 22] = [
     ("vmdk", "-csubformat=streamOptimized", "vmdk"),
     ("vmdk", "subformat=monolithicFlat", "vmdk"),
     ("vmdk", "subformat=twoGbMaxExtentSparse", "vmdk"),
+    ("vmdk", "subformat=twoGbMaxExtentFlat", "vmdk"),
+    ("vhdx", "block_size=1M,log_size=2M", "vhdx"),
+    ("vdi", "", "vdi"),
+    ("vdi", "static=on", "dd"),
 ];
 
 /// Makes an image of each format, and the disk in it beside: (image, disk).

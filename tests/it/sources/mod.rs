@@ -5,6 +5,7 @@ mod chains;
 mod compressed;
 mod damage;
 mod listing;
+mod machines;
 mod matrix;
 mod qcow2;
 mod upload;
