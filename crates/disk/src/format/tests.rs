@@ -1,8 +1,14 @@
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::container::Layer;
+use super::samples::bytes;
 use super::testing::{open_one, read_all, refusal};
-use super::{Container, Details, Extent, Format, Map, Origin, Place};
+use super::{
+    Container, Details, Extent, Format, Given, Map, Opening, Options, Origin, Place, Step, vdi,
+    vhd, vhdx, vmdk,
+};
 use crate::cache::{Caches, Tables};
 use crate::{ByteRange, Disk};
 
@@ -94,6 +100,55 @@ fn a_raw_disk_is_one_run_of_its_file() {
         refusal("disk.raw", Vec::new()),
         "empty: there is no disk in it"
     );
+}
+
+/// Counts how often it is read.
+struct Counted(Vec<u8>, AtomicUsize);
+
+impl Disk for Counted {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read_exact_at(buffer, offset)
+    }
+}
+
+#[test]
+fn opening_an_image_takes_at_most_eight_reads() {
+    let blocks = |size: usize| vec![Some(bytes(1, size)), None];
+    let vmdk = vmdk::writer::Writer::new(8, blocks(4096));
+    let block = vhdx::writer::State::Present(bytes(1, 1 << 20));
+    for (name, file) in [
+        (
+            "disk.vhd",
+            vhd::writer::Writer::new(4096, blocks(4096)).dynamic().file,
+        ),
+        (
+            "disk.vhdx",
+            vhdx::writer::Writer::new(1 << 20, vec![block]).write().file,
+        ),
+        ("disk.vmdk", vmdk.sparse().file),
+        ("stream.vmdk", vmdk.stream().file),
+        (
+            "disk.vdi",
+            vdi::writer::Writer::new(4096, blocks(4096)).write().file,
+        ),
+    ] {
+        let file = Arc::new(Counted(file, AtomicUsize::new(0)));
+        let given = Given {
+            name: name.to_owned(),
+            identity: (0, 0),
+            bytes: file.clone(),
+        };
+        let caches = Caches::new(1 << 20, 0);
+        let mut opening = Opening::new(given, Options::default(), caches);
+        assert!(matches!(opening.step(), Ok(Step::Ready(_))), "{name}");
+        let reads = file.1.load(Ordering::Relaxed);
+        assert!(reads <= 8, "{name}: {reads}");
+    }
 }
 
 /// A disk of a pebibyte whose tables say for each byte alone that it is zero, as no more than a few tables

@@ -1,9 +1,9 @@
 //! The metadata of a VHDX: sizes, and what it is based on.
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use super::regions::{Guid, METADATA, guid, read, unknown_part};
+use super::regions::{Guid, METADATA, guid, unknown_part};
 use crate::ByteRange;
 use crate::cache::Tables;
 use crate::format::{Defect, FormatError, Input};
@@ -28,7 +28,7 @@ const IS_REQUIRED: u32 = 1 << 2;
 const HAS_PARENT: u32 = 1 << 1;
 
 /// 2.6.1.1, "Metadata Table Header".
-#[derive(FromBytes, Immutable, KnownLayout)]
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 struct TableHeader {
     signature: [u8; 8],
@@ -143,9 +143,10 @@ impl Reader<'_> {
 
     fn items(&self) -> Result<Items, FormatError> {
         let start = self.region.start();
-        let header: TableHeader = zerocopy::transmute!(read::<{ size_of::<TableHeader>() }>(
-            self.input, METADATA, start
-        )?);
+        // Through the cache: the entries, which follow, are in the same piece.
+        let mut header = TableHeader::new_zeroed();
+        self.tables
+            .read(self.input, METADATA, header.as_mut_bytes(), start)?;
         if &header.signature != b"metadata" || header.count.get() > MAX_ITEMS {
             return Err(self.value());
         }

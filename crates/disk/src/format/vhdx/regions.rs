@@ -236,7 +236,7 @@ fn read_region_table(input: &Input, at: u64) -> Result<Vec<Region>, FormatError>
 /// # Errors
 ///
 /// Damage if it does not lie in the file; the file's own error.
-pub(super) fn read<const N: usize>(
+fn read<const N: usize>(
     input: &Input,
     what: &'static str,
     at: u64,
