@@ -46,7 +46,7 @@ pub(crate) fn output(tool: &str, args: &[&dyn AsRef<OsStr>], input: &[u8]) -> Ou
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| {
-        panic!("the tool `{tool}` cannot be run ({error}); see tests/packages-check.txt")
+        panic!("the tool `{tool}` cannot be run ({error}); run scripts/test")
     });
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
