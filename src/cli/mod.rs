@@ -41,7 +41,7 @@ pub enum Command {
     /// End a mount
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
-    /// Tell what a running mount is doing
+    /// Show what is mounted, who reads what, and how fast
     Status(StatusArgs),
     /// Tell what would appear in a mount, what would not, and why
     List(ListArgs),
@@ -116,6 +116,9 @@ pub struct MountArgs {
     pub source: PathBuf,
     /// Empty folder to mount on
     pub mountpoint: PathBuf,
+    /// Mount only if everything appears that is selected
+    #[arg(long)]
+    pub strict: bool,
     /// Make the mount point, and remove it when it is unmounted
     #[arg(long)]
     pub mkdir: bool,
@@ -271,13 +274,22 @@ pub struct UmountArgs {
 
 /// Arguments of `vhdfs status`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  vhdfs status /mnt/vhd")]
+#[command(after_help = "Examples:\n  vhdfs status\n  vhdfs status --watch /mnt/vhd")]
 pub struct StatusArgs {
     /// Print one JSON document
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["prometheus", "watch"])]
     pub json: bool,
-    /// Where it is mounted
-    pub mountpoint: PathBuf,
+    /// Print metrics in the text format of Prometheus
+    #[arg(long, conflicts_with = "watch")]
+    pub prometheus: bool,
+    /// Print it again every second, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// Do not break lines to fit the terminal
+    #[arg(long)]
+    pub wide: bool,
+    /// Where it is mounted; all mounts of yours by default, and all of vhdfs for root
+    pub mountpoint: Option<PathBuf>,
 }
 
 /// Arguments of `vhdfs generate`.
@@ -294,6 +306,9 @@ pub struct ListArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// Do not break lines to fit the terminal
+    #[arg(long)]
+    pub wide: bool,
     /// Which files are images.
     #[command(flatten)]
     pub selection: SelectionArgs,

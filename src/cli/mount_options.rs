@@ -38,12 +38,13 @@ const IGNORED: [&str; 22] = [
 ];
 
 /// Options of ours that make no difference to what is mounted.
-const INDIFFERENT: [&str; 6] = [
+const INDIFFERENT: [&str; 7] = [
     "foreground",
     "verbose",
     "sloppy",
     "fake",
     "mkdir",
+    "strict",
     "options",
 ];
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::print::{print, print_json};
-use super::table::{Style, Table};
+use super::table::{Style, Table, output_width};
 use super::{Failure, catalog_options, view};
 use crate::advice;
 use crate::cli::{ListArgs, ViewArgs};
@@ -87,7 +87,7 @@ pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
     if args.json {
         print_json(&report)
     } else {
-        print(&report.to_text())
+        print(&report.to_text(output_width(args.wide)))
     }
 }
 
@@ -100,9 +100,12 @@ impl Report {
         });
     }
 
-    fn to_text(&self) -> String {
+    fn to_text(&self, width: usize) -> String {
         let size = |bytes| HumanBytes(bytes).to_string();
-        let mut images = Table::new(&COLUMNS).right_aligned(1..5);
+        let mut images = Table::new(&COLUMNS)
+            .right_aligned(1..5)
+            .within(width)
+            .dropping(3);
         for image in &self.images {
             let style = if image.warnings.is_empty() {
                 Style::Plain
@@ -120,7 +123,7 @@ impl Report {
             ];
             images.add(style, cells);
         }
-        let mut skipped = Table::new(&["DOES NOT APPEAR", "WHY"]);
+        let mut skipped = Table::new(&["DOES NOT APPEAR", "WHY"]).within(width);
         for skip in &self.skipped {
             skipped.add(Style::Faint, [skip.source.clone(), skip.reason.clone()]);
         }

@@ -1,5 +1,6 @@
 //! The commands: small programs over the library, each ending in an exit status.
 
+mod appearance;
 mod atomic;
 mod background;
 mod cat;

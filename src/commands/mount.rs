@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
 use indicatif::MultiProgress;
-use log::warn;
+use log::{info, warn};
 
 use super::print::print;
-use super::{Failure, background, catalog_options};
+use super::{Failure, appearance, background, catalog_options};
 use crate::cli::{self, MountArgs, Snapshot, kernel_options};
 use crate::daemon::sandbox::Sandbox;
 use crate::daemon::{self, Reporting, Request};
@@ -17,6 +17,7 @@ use crate::mount::client;
 use crate::mount::options::{Access, Options};
 use crate::serve::fs::Ownership;
 use crate::serve::image::Policy;
+use check::printable::printable;
 
 pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failure> {
     let args = args
@@ -40,7 +41,11 @@ pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failu
     if background::is_daemon() {
         return serve_as_daemon(&args);
     }
-    background::start(arguments)
+    background::start(arguments)?;
+    match appearance::summary(&args) {
+        Some(summary) => print(&format!("{}\n", printable(&summary))),
+        None => Ok(()),
+    }
 }
 
 /// Whether this very mount exists, as it does for the second of two `mount -a`.
@@ -66,7 +71,12 @@ fn serve_in_foreground(args: &MountArgs) -> Result<(), Failure> {
         messages: logging::start(args.verbose, output),
         bars: Some(bars).filter(|_| io::stderr().is_terminal()),
     };
-    serve(args, reporting, || Ok(()))
+    serve(args, reporting, || {
+        if let Some(summary) = appearance::summary(args) {
+            info!("{summary}");
+        }
+        Ok(())
+    })
 }
 
 fn serve_as_daemon(args: &MountArgs) -> Result<(), Failure> {
@@ -150,5 +160,6 @@ fn serve(
         ownership,
         options,
     };
+    appearance::check(args)?;
     Ok(daemon::serve(request, reporting, ready)?)
 }

@@ -63,8 +63,8 @@ impl Bars {
                     .with_prefix(view.reader.to_string());
                 terminal.add(bar)
             });
-            // What is read a second time does not take it beyond its end.
-            bar.set_position(view.bytes.min(view.view_size));
+            // A reader that begins again, as azcopy does three times, begins at 0 again.
+            bar.set_position(view.position.min(view.view_size));
         }
     }
 }

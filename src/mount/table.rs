@@ -39,6 +39,17 @@ impl MountEntry {
     }
 }
 
+/// All mounts of vhdfs, in the order of the table.
+///
+/// # Errors
+///
+/// Where `/proc` cannot be read.
+pub fn ours() -> io::Result<Vec<MountEntry>> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    let entries = table.split(|&byte| byte == b'\n').filter_map(parse);
+    Ok(entries.filter(MountEntry::is_ours).collect())
+}
+
 /// The topmost mount at exactly `mountpoint`; `None` if there is none.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! a time: a test changes nothing that the others see of the machine or of this process. What it
 //! cannot help sharing has a lock in [`harness::machine`].
 
+mod announce;
 mod attributes;
 mod bytes;
 mod cat;

@@ -44,6 +44,8 @@ fn units_are_accepted_by_systemd() {
     }
     let names = [
         "vhdfs@mnt-vhd.service",
+        "vhdfs-metrics.timer",
+        "vhdfs-metrics.service",
         "mnt-vhd.mount",
         "mnt-vhd.automount",
     ];

@@ -367,3 +367,91 @@ fn every_command_teaches_by_an_example() {
         );
     }
 }
+
+/// One line for each mount, one document, or metrics that Prometheus takes.
+#[test]
+fn all_mounts_are_shown_at_once() {
+    let lab = Lab::new();
+    let source = source(&lab);
+    let options = ["--snapshot", "never", "--direct-io"];
+    let (first, second) = (
+        Mount::with(&source, &options),
+        Mount::with(&source, &options),
+    );
+    let view = File::open(first.join("disk.vhd")).expect("open a view");
+    view.read_exact_at(&mut vec![0; 300_000], 0)
+        .expect("read a view");
+
+    let text = stdout_of(vhdfs().arg("status"));
+    for mount in [&first, &second] {
+        let name = mount.path().to_str().unwrap();
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with(name)).count(),
+            1,
+            "{text}"
+        );
+    }
+    let all = stdout_of(vhdfs().args(["status", "--json"]));
+    let all: Value = serde_json::from_str(&all).expect("JSON");
+    let of_first = all["mounts"].as_array().and_then(|mounts| {
+        mounts
+            .iter()
+            .find(|one| one["mountpoint"] == first.path().to_str().unwrap())
+    });
+    let open = &of_first.expect("the first mount")["views"][0];
+    assert_eq!(
+        (&open["position"], &open["bytes"]),
+        (&json!(300_000), &json!(300_000))
+    );
+    assert!(open["average_rate"].as_u64() > Some(0), "{open}");
+
+    for arguments in [
+        &["status", "--prometheus"][..],
+        &["status", "--prometheus", first.path().to_str().unwrap()],
+    ] {
+        let metrics = stdout_of(vhdfs().args(arguments));
+        let line = format!(
+            "vhdfs_read_bytes_total{{mountpoint=\"{}\",view=\"disk.raw\"}} 300000",
+            first.path().display()
+        );
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "no {line} in {metrics}"
+        );
+        let file = lab.path().join("metrics");
+        fs::write(&file, &metrics).expect("write the metrics");
+        let mut promtool = Command::new(tool("bash"));
+        promtool.args(["-c", "exec \"$0\" check metrics <\"$1\""]);
+        let output = run_ok(promtool.arg(tool("promtool")).arg(&file));
+        assert!(
+            output.stdout.is_empty() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+    }
+    drop(view);
+}
+
+/// Lines fit the terminal, and are whole for programs.
+#[test]
+fn tables_fit_their_terminal() {
+    let lab = Lab::new();
+    let source = source(&lab);
+    let long = format!("{}.raw", "a long name ".repeat(8).trim());
+    random_image(&source.join(&long), 3, MIB);
+    let narrow = stdout_of(vhdfs().env("COLUMNS", "80").arg("list").arg(&source));
+    assert!(
+        narrow.lines().all(|line| line.chars().count() <= 80),
+        "{narrow}"
+    );
+    for wide in [
+        stdout_of(vhdfs().arg("list").arg(&source)),
+        stdout_of(
+            vhdfs()
+                .env("COLUMNS", "80")
+                .args(["list", "--wide"])
+                .arg(&source),
+        ),
+    ] {
+        assert!(wide.lines().any(|line| line.contains(&long)), "{wide}");
+    }
+}

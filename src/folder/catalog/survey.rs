@@ -14,6 +14,8 @@ pub struct Survey {
     pub images: Vec<(PathBuf, Image)>,
     /// Path of each entry below the source folder that does not appear, and why.
     pub skipped: Vec<(PathBuf, Skip)>,
+    /// Whether everything was looked at.
+    pub is_whole: bool,
 }
 
 impl Catalog {
@@ -23,13 +25,34 @@ impl Catalog {
     ///
     /// If `top` cannot be listed. What cannot be read below is a part of the result.
     pub fn survey(&self, top: &Arc<Directory>) -> io::Result<Survey> {
-        let mut survey = Survey::default();
+        self.survey_while(top, || true)
+    }
+
+    /// The same for as long as `go_on` returns true; it is called before each entry.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn survey_while(
+        &self,
+        top: &Arc<Directory>,
+        mut go_on: impl FnMut() -> bool,
+    ) -> io::Result<Survey> {
+        let mut survey = Survey {
+            is_whole: true,
+            ..Survey::default()
+        };
         let mut folders = vec![top.clone()];
         while let Some(folder) = folders.pop() {
             let first = folders.len();
             match self.list(&folder) {
                 Ok(listing) => {
                     for index in 0..listing.len() {
+                        if !go_on() {
+                            survey.is_whole = false;
+                            folders.clear();
+                            break;
+                        }
                         survey.add_entry(self, &listing, index, &mut folders);
                     }
                 }
@@ -39,7 +62,9 @@ impl Catalog {
                     survey.skipped.push((path, Skip::Unreadable(error)));
                 }
             }
-            folders[first..].reverse();
+            if let Some(found) = folders.get_mut(first..) {
+                found.reverse();
+            }
         }
         survey.find_parts();
         Ok(survey)

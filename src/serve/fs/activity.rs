@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::rate::{Rate, average};
 use crate::serve::image::Engine;
 
 /// Seconds from which on it is worth a line that a view was open that the kernel served, and of
@@ -46,6 +47,9 @@ struct Counters {
     reads: AtomicU64,
     bytes: AtomicU64,
     errors: AtomicU64,
+    position: AtomicU64,
+    rate: Rate,
+    gave_way: AtomicBool,
 }
 
 /// One open of a view. Counts from anywhere; dropping it closes it.
@@ -87,6 +91,18 @@ pub struct ViewState {
     pub bytes: u64,
     /// Reads that failed.
     pub errors: u64,
+    /// End of the latest read in bytes; a reader that begins again begins at 0 again.
+    #[serde(default)]
+    pub position: u64,
+    /// Bytes per second now, over the last three to six seconds.
+    #[serde(default)]
+    pub rate: u64,
+    /// Bytes per second since it was opened.
+    #[serde(default)]
+    pub average_rate: u64,
+    /// Whole seconds until the reader is at the end at the rate of now; `null` if nothing is read.
+    #[serde(default)]
+    pub seconds_left: Option<u64>,
 }
 
 /// Sums since the mount began, closed views included.
@@ -102,6 +118,9 @@ pub struct Totals {
     pub bytes: u64,
     /// Reads that failed.
     pub errors: u64,
+    /// Opens whose version of the source was given up, because somebody wrote to it.
+    #[serde(default)]
+    pub given_up: u64,
 }
 
 impl Default for Activity {
@@ -134,6 +153,9 @@ impl Activity {
             reads: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            position: AtomicU64::new(0),
+            rate: Rate::default(),
+            gave_way: AtomicBool::new(false),
         });
         debug!(
             "{}: opened by {}: {}",
@@ -187,12 +209,14 @@ impl Activity {
 }
 
 impl OpenView {
-    /// A read was answered with this many bytes.
-    pub fn delivered(&self, bytes: usize) {
-        self.counters.reads.fetch_add(1, Ordering::Relaxed);
-        self.counters
-            .bytes
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+    /// A read at `offset` was answered with this many bytes.
+    pub fn delivered(&self, offset: u64, bytes: usize) {
+        let (counters, bytes) = (&self.counters, bytes as u64);
+        counters.reads.fetch_add(1, Ordering::Relaxed);
+        counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let end = offset.saturating_add(bytes);
+        counters.position.store(end, Ordering::Relaxed);
+        counters.rate.add(counters.began.elapsed(), bytes);
     }
 
     /// From now on the kernel serves this open without asking.
@@ -201,8 +225,11 @@ impl OpenView {
     }
 
     /// A read failed.
-    pub fn failed(&self) {
+    pub fn failed(&self, error: &Error) {
         self.counters.errors.fetch_add(1, Ordering::Relaxed);
+        if matches!(error, Error::Stale) {
+            self.counters.gave_way.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -226,16 +253,24 @@ impl Counters {
     }
 
     fn state(&self, number: u64) -> ViewState {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let position = self.position.load(Ordering::Relaxed);
+        let age = self.began.elapsed();
+        let rate = self.rate.per_second(age);
         ViewState {
             number,
             source: self.source.to_string_lossy().into_owned(),
             view_size: self.size,
             engine: self.engine().to_owned(),
             reader: self.reader.clone(),
-            seconds_open: self.began.elapsed().as_secs(),
+            seconds_open: age.as_secs(),
             reads: self.reads.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
+            bytes,
             errors: self.errors.load(Ordering::Relaxed),
+            position,
+            rate,
+            average_rate: average(bytes, age),
+            seconds_left: self.size.saturating_sub(position).checked_div(rate),
         }
     }
 
@@ -243,6 +278,7 @@ impl Counters {
         totals.reads += self.reads.load(Ordering::Relaxed);
         totals.bytes += self.bytes.load(Ordering::Relaxed);
         totals.errors += self.errors.load(Ordering::Relaxed);
+        totals.given_up += u64::from(self.gave_way.load(Ordering::Relaxed));
     }
 
     /// One line for what was read; who only opened a view, or peeked, is not worth one.
@@ -319,13 +355,18 @@ mod tests {
         let me = std::process::id();
         let one = activity.opened(Path::new("a.raw"), 100, Engine::Direct, me);
         let two = activity.opened(Path::new("b.raw"), 200, Engine::Snapshot, 0);
-        one.delivered(60);
-        one.delivered(40);
-        one.failed();
-        two.delivered(7);
+        one.delivered(0, 60);
+        one.delivered(20, 40);
+        one.failed(&Error::Invalid);
+        two.delivered(0, 7);
+        two.failed(&Error::Stale);
+        two.failed(&Error::Stale);
         activity.refused(&Error::Stale);
         let views = activity.views();
         assert_eq!((views[0].source.as_str(), views[0].bytes), ("a.raw", 100));
+        assert_eq!((views[0].position, views[1].position), (60, 7));
+        assert!(views[0].rate > 0 && views[0].average_rate > 0);
+        assert!(views[0].seconds_left.is_some());
         assert_eq!((views[0].reader.pid, views[0].errors), (me, 1));
         assert!(!views[0].reader.name.is_empty());
         assert_eq!((views[1].number, views[1].engine.as_str()), (1, "snapshot"));
@@ -340,7 +381,8 @@ mod tests {
             refused_opens: 1,
             reads: 3,
             bytes: 107,
-            errors: 1,
+            errors: 3,
+            given_up: 1,
         };
         assert_eq!(while_open, sums);
     }

@@ -6,6 +6,7 @@ mod attributes;
 mod error;
 mod inodes;
 mod open;
+mod rate;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -179,8 +180,8 @@ impl FileSystem {
         let handle = self.images.get(handle).ok_or(Error::BadHandle)?;
         let result = Self::read_image(&handle.image, offset, size, buffer);
         match &result {
-            Ok(bytes) => handle.activity.delivered(bytes.len()),
-            Err(_) => handle.activity.failed(),
+            Ok(bytes) => handle.activity.delivered(offset, bytes.len()),
+            Err(error) => handle.activity.failed(error),
         }
         result
     }
