@@ -16,6 +16,13 @@ pub use helper::{HELPER_NAME, HelperArgs, understand};
 pub use mount_options::{OptionError, kernel_options};
 pub use size::Span;
 
+/// Groups of options in the help.
+const APPEARS: &str = "What appears";
+const READERS: &str = "Who may read";
+const CONSISTENCY: &str = "Consistency";
+const SPEED: &str = "Speed";
+const SYSTEM: &str = "System";
+
 /// Show raw disk images as Azure-ready fixed VHDs, without converting or copying them.
 #[derive(Debug, Parser)]
 #[command(
@@ -25,7 +32,7 @@ pub use size::Span;
     propagate_version = true
 )]
 #[command(
-    after_help = "Example:\n  vhdfs mount ~/images /mnt/vhd\n  azcopy copy '/mnt/vhd/*' 'https://ACCOUNT.blob.core.windows.net/vhds?SAS' --blob-type PageBlob\n  vhdfs umount /mnt/vhd"
+    after_help = "Example:\n  vhdfs mount ~/images /mnt/vhd\n  azcopy copy '/mnt/vhd/*' 'https://ACCOUNT.blob.core.windows.net/vhds?SAS' --recursive --blob-type PageBlob\n  vhdfs umount /mnt/vhd\n\n`vhdfs COMMAND -h` is short, `vhdfs COMMAND --help` says more; `vhdfs --version --verbose` says what this system can do."
 )]
 pub struct Cli {
     /// What to do.
@@ -57,6 +64,9 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Tell whether Azure would take and boot an image
     Check(CheckArgs),
+    /// Make three small images to try vhdfs on
+    #[command(hide = true)]
+    Demo(DemoArgs),
     /// Write man pages and completions for packages
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -66,16 +76,16 @@ pub enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub struct SelectionArgs {
     /// Show every file, whatever its extension
-    #[arg(long)]
+    #[arg(help_heading = APPEARS, long)]
     pub all: bool,
     /// Also show files whose path below the source folder matches (`*` matches `/` too)
-    #[arg(long, value_name = "GLOB")]
+    #[arg(help_heading = APPEARS, long, value_name = "GLOB")]
     pub include: Vec<String>,
     /// Never show files or folders whose path below the source folder matches
-    #[arg(long, value_name = "GLOB")]
+    #[arg(help_heading = APPEARS, long, value_name = "GLOB")]
     pub exclude: Vec<String>,
     /// Also show block devices, and links to them
-    #[arg(long)]
+    #[arg(help_heading = APPEARS, hide_short_help = true, long)]
     pub allow_devices: bool,
 }
 
@@ -83,19 +93,20 @@ pub struct SelectionArgs {
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ViewArgs {
     /// What becomes of a GPT whose backup is not at the end of the disk that appears
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    #[arg(help_heading = APPEARS, long, value_enum, value_name = "HOW", default_value_t)]
     pub gpt: Gpt,
     /// Show smaller disks in this size, such as 30G or 32GiB, with zeros behind them
     #[arg(
+        help_heading = APPEARS,
         long, value_name = "SIZE", value_parser = size::virtual_size,
         allow_hyphen_values = true
     )]
     pub min_size: Option<u64>,
     /// Also open the backing files and external data files that qcow2 images name
-    #[arg(long)]
+    #[arg(help_heading = APPEARS, long)]
     pub chains: bool,
     /// Also show images that are compressed with xz, such as `disk.raw.xz`
-    #[arg(long)]
+    #[arg(help_heading = APPEARS, long)]
     pub compressed: bool,
 }
 
@@ -109,7 +120,7 @@ impl ViewArgs {
 /// Arguments of `vhdfs mount`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  vhdfs mount ~/images /mnt/vhd --include '*.bin' --exclude 'old/*'"
+    after_help = "Examples:\n  vhdfs mount --mkdir ~/images ~/vhds\n  vhdfs mount ~/images /mnt/vhd --include '*.bin' --exclude 'old/*'"
 )]
 pub struct MountArgs {
     /// Folder of raw images, or a single image
@@ -117,43 +128,43 @@ pub struct MountArgs {
     /// Empty folder to mount on
     pub mountpoint: PathBuf,
     /// Mount only if everything appears that is selected
-    #[arg(long)]
+    #[arg(help_heading = APPEARS, long)]
     pub strict: bool,
     /// Make the mount point, and remove it when it is unmounted
-    #[arg(long)]
+    #[arg(help_heading = SYSTEM, long)]
     pub mkdir: bool,
     /// Stay in the foreground and log to standard error
-    #[arg(short, long)]
+    #[arg(help_heading = SYSTEM, short, long)]
     pub foreground: bool,
     /// Which files are images.
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// Let all users read what the shown owners and modes permit
-    #[arg(long)]
+    #[arg(help_heading = READERS, long)]
     pub allow_other: bool,
     /// Let root read, too
-    #[arg(long, conflicts_with = "allow_other")]
+    #[arg(help_heading = READERS, long, conflicts_with = "allow_other")]
     pub allow_root: bool,
     /// Unmount when the daemon is killed
-    #[arg(long)]
+    #[arg(help_heading = SYSTEM, hide_short_help = true, long)]
     pub auto_unmount: bool,
     /// Owner of everything in the mount
-    #[arg(long)]
+    #[arg(help_heading = READERS, hide_short_help = true, long)]
     pub uid: Option<u32>,
     /// Group of everything in the mount
-    #[arg(long)]
+    #[arg(help_heading = READERS, hide_short_help = true, long)]
     pub gid: Option<u32>,
     /// Permission bits of the views, octal
-    #[arg(long, value_name = "MODE", value_parser = octal_mode)]
+    #[arg(help_heading = READERS, hide_short_help = true, long, value_name = "MODE", value_parser = octal_mode)]
     pub file_mode: Option<u32>,
     /// Permission bits of the folders, octal
-    #[arg(long, value_name = "MODE", value_parser = octal_mode)]
+    #[arg(help_heading = READERS, hide_short_help = true, long, value_name = "MODE", value_parser = octal_mode)]
     pub dir_mode: Option<u32>,
     /// When opened views become point-in-time snapshots
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    #[arg(help_heading = CONSISTENCY, long, value_enum, value_name = "WHEN", default_value_t)]
     pub snapshot: Snapshot,
     /// Make snapshots in this folder, which must be on the file system of the images
-    #[arg(long, value_name = "DIR")]
+    #[arg(help_heading = CONSISTENCY, hide_short_help = true, long, value_name = "DIR")]
     pub snapshot_dir: Option<PathBuf>,
     /// What the views hold.
     #[command(flatten)]
@@ -162,25 +173,26 @@ pub struct MountArgs {
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub writers: Writers,
     /// Confine the daemon to reading the source folder, once it is mounted
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    #[arg(help_heading = SYSTEM, hide_short_help = true, long, value_enum, value_name = "WHEN", default_value_t)]
     pub sandbox: Sandbox,
     /// Memory for tables of images that are not raw, and as much for what was decompressed
     #[arg(
+        help_heading = SPEED,
         long, value_name = "SIZE", default_value = "64M", value_parser = size::cache_size,
         allow_hyphen_values = true
     )]
     pub cache_size: u64,
     /// Read past the kernel's page cache: faster for readers of large blocks
-    #[arg(long)]
+    #[arg(help_heading = SPEED, hide_short_help = true, long)]
     pub direct_io: bool,
     /// Number of threads that receive requests
-    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
+    #[arg(help_heading = SPEED, hide_short_help = true, long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
     pub threads: u16,
     /// Append the log to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = SYSTEM, hide_short_help = true, long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// Log more; twice for every request
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[arg(help_heading = SYSTEM, short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Ignore options of `-o` that are unknown
     #[arg(long, hide = true)]
@@ -189,7 +201,7 @@ pub struct MountArgs {
     #[arg(long, hide = true)]
     pub fake: bool,
     /// The options above by name, and those of mount(8)
-    #[arg(short = 'o', long, value_name = "NAME[=VALUE],…")]
+    #[arg(help_heading = SYSTEM, short = 'o', long, value_name = "NAME[=VALUE],…")]
     pub options: Vec<String>,
     /// What was given that makes a difference to the mount, sorted: `allow-other`, `uid=7`.
     #[arg(skip)]
@@ -263,7 +275,7 @@ pub enum Sandbox {
 
 /// Arguments of `vhdfs umount`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  vhdfs umount /mnt/vhd")]
+#[command(after_help = "Examples:\n  vhdfs umount /mnt/vhd\n  vhdfs umount --lazy /mnt/vhd")]
 pub struct UmountArgs {
     /// Detach the mount even while it is in use; open files go on
     #[arg(short = 'z', long)]
@@ -292,6 +304,13 @@ pub struct StatusArgs {
     pub mountpoint: Option<PathBuf>,
 }
 
+/// Arguments of `vhdfs demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Folder for the images; made where it is missing
+    pub folder: PathBuf,
+}
+
 /// Arguments of `vhdfs generate`.
 #[derive(Args, Debug)]
 pub struct GenerateArgs {
@@ -301,7 +320,9 @@ pub struct GenerateArgs {
 
 /// Arguments of `vhdfs list`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  vhdfs list ~/images")]
+#[command(
+    after_help = "Examples:\n  vhdfs list ~/images\n  vhdfs list --json ~/images --exclude 'old/*'"
+)]
 pub struct ListArgs {
     /// Print one JSON document
     #[arg(long)]
@@ -321,7 +342,9 @@ pub struct ListArgs {
 
 /// Arguments of `vhdfs inspect`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  vhdfs inspect ~/images/disk.raw")]
+#[command(
+    after_help = "Examples:\n  vhdfs inspect ~/images/disk.raw\n  vhdfs inspect --json ~/images/disk.raw"
+)]
 pub struct InspectArgs {
     /// Print one JSON document
     #[arg(long)]
@@ -459,7 +482,7 @@ pub struct VerifyArgs {
 /// Arguments of `vhdfs check`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  vhdfs check --generation 2 ~/images/debian.raw\n\nExit status:\n  0 ready · 1 not ready · 2 could not be checked"
+    after_help = "Examples:\n  vhdfs check --generation 2 ~/images/debian.raw\n  vhdfs check --json --data-disk ~/images/data.img\n\nExit status:\n  0 ready · 1 not ready · 2 could not be checked"
 )]
 pub struct CheckArgs {
     /// Print one JSON document

@@ -81,7 +81,7 @@ fn open(args: &MountArgs) -> Result<Catalog, Failure> {
 fn summary_of(survey: &Survey) -> String {
     let at_least = if survey.is_whole { "" } else { "at least " };
     let appear = match survey.images.len() {
-        0 => format!("{at_least}no image appears"),
+        0 if survey.is_whole => "no image appears".to_owned(),
         1 => format!("{at_least}1 image appears"),
         number => format!("{at_least}{number} images appear"),
     };

@@ -5,6 +5,7 @@ mod atomic;
 mod background;
 mod cat;
 mod check;
+mod demo;
 mod generate;
 mod inspect;
 mod list;
@@ -19,6 +20,7 @@ mod status;
 mod table;
 mod umount;
 mod verify;
+mod version;
 mod view;
 
 use std::error::Error;
@@ -73,6 +75,9 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
     // Help goes to standard output with status 0, wrong arguments to standard error with 2.
     let arguments = cli::understand(arguments).unwrap_or_else(|error| error.exit());
+    if version::is_asked_for(&arguments) {
+        return finish(version::run().map(|()| ExitCode::SUCCESS));
+    }
     let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| error.exit());
     let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
@@ -80,6 +85,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Mount(args) => mount::run(*args, arguments).map(done),
         Command::Umount(args) => umount::run(&args).map(done),
         Command::Status(args) => status::run(&args).map(done),
+        Command::Demo(args) => demo::run(&args).map(done),
         Command::Generate(args) => generate::run(&args).map(done),
         Command::List(args) => list::run(&args).map(done),
         Command::Inspect(args) => inspect::run(&args).map(done),
@@ -88,6 +94,11 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Cat(args) => cat::run(&args).map(done),
     };
+    finish(result)
+}
+
+/// The exit status, and one line where something failed.
+fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
     match result {
         Ok(status) => status,
         Err(failure) => {

@@ -360,12 +360,67 @@ fn every_command_teaches_by_an_example() {
     assert!(names.len() >= 6, "{names:?}");
     for name in names {
         let help = stdout_of(vhdfs().args([name, "--help"]));
-        let example = format!("  vhdfs {name} ");
         assert!(
-            help.contains("\nExample") && help.contains(&example),
+            help.contains("\nExample") && help.contains(&format!("  vhdfs {name}")),
             "{help}"
         );
+        if !WITH_EXAMPLES.contains(&name) {
+            continue;
+        }
+        let examples = help.split("\nExamples:\n").nth(1);
+        let examples = examples.unwrap_or_else(|| panic!("{name} has no examples: {help}"));
+        let examples: Vec<_> = examples
+            .lines()
+            .take_while(|line| line.starts_with("  "))
+            .collect();
+        assert!(examples.len() == 2, "{help}");
+        for example in examples {
+            assert!(example.starts_with(&format!("  vhdfs {name}")), "{help}");
+            run_example(name, example);
+        }
     }
+}
+
+/// Commands whose examples need no more than images and a mount.
+const WITH_EXAMPLES: [&str; 7] = [
+    "mount", "umount", "status", "list", "inspect", "cat", "check",
+];
+
+/// Runs an example as a reader would who has some images and perhaps a mount.
+fn run_example(command: &str, example: &str) {
+    let lab = Lab::new();
+    for name in ["disk.raw", "data.img", "debian.raw"] {
+        random_image(&lab.path().join("images").join(name), 1, 21 * MIB);
+    }
+    let mountpoint = lab.folder("mnt");
+    let (before, after) = match command {
+        "umount" => ("vhdfs mount ~/images /mnt/vhd; ", ""),
+        "status" => ("vhdfs mount ~/images /mnt/vhd; ", "; vhdfs umount /mnt/vhd"),
+        "mount" => (
+            "",
+            "; vhdfs umount /mnt/vhd 2>/dev/null || vhdfs umount ~/vhds",
+        ),
+        _ => ("", ""),
+    };
+    // What is not ready for Azure is no wrong example; what is watched never ends.
+    let example = match command {
+        "check" => format!("{{ {example} || [ $? = 1 ] || [ $? = 3 ]; }}"),
+        _ if example.contains("--watch") => format!("{{ timeout 2 {example} || [ $? = 124 ]; }}"),
+        _ => example.to_owned(),
+    };
+    let script =
+        format!("{before}{example}{after}").replace("/mnt/vhd", mountpoint.to_str().unwrap());
+    let program = std::path::Path::new(vhdfs().get_program())
+        .parent()
+        .unwrap()
+        .to_owned();
+    let path = std::env::var("PATH").unwrap();
+    let mut bash = Command::new(tool("bash"));
+    bash.args(["-euc", &script])
+        .current_dir(lab.path())
+        .env("HOME", lab.path());
+    run_ok(bash.env("PATH", format!("{}:{path}", program.display())));
+    assert!(!is_mount(&mountpoint), "{script}");
 }
 
 /// One line for each mount, one document, or metrics that Prometheus takes.
