@@ -482,10 +482,10 @@ pub struct VerifyArgs {
 /// Arguments of `vhdfs check`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  vhdfs check --generation 2 ~/images/debian.raw\n  vhdfs check --json --data-disk ~/images/data.img\n\nExit status:\n  0 ready · 1 not ready · 2 could not be checked"
+    after_help = "Examples:\n  vhdfs check --generation 2 ~/images/debian.raw\n  vhdfs check ~/images\n  vhdfs check --explain root-missing\n\nExit status:\n  0 ready · 1 not ready · 2 wrong arguments, or an image cannot be read · 3 could not be told"
 )]
 pub struct CheckArgs {
-    /// Print one JSON document
+    /// Print one JSON document; an array where several images or a folder are named
     #[arg(long)]
     pub json: bool,
     /// Generation of the virtual machine; by default the one that the image looks like
@@ -497,8 +497,12 @@ pub struct CheckArgs {
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// Raw image, VHD, or a view on a mount
-    pub image: PathBuf,
+    /// Print what a finding means, where its rule comes from, and what to do
+    #[arg(long, value_name = "ID", exclusive = true)]
+    pub explain: Option<String>,
+    /// Raw images, VHDs, views on a mount, or folders of them
+    #[arg(value_name = "IMAGE|FOLDER", required_unless_present = "explain", num_args = 1..)]
+    pub images: Vec<PathBuf>,
 }
 
 fn generation(text: &str) -> Result<Generation, String> {

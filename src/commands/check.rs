@@ -1,7 +1,9 @@
 //! `vhdfs check`: whether Azure would take and boot an image.
 
+mod many;
+
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ use super::Failure;
 use super::print::{print, print_json};
 use super::view::{Named, ViewError};
 use crate::advice;
-use crate::cli::CheckArgs;
+use crate::cli::{CheckArgs, ViewArgs};
 use crate::folder::beneath;
 use crate::folder::metadata::Kind;
 use crate::folder::settle::Writers;
@@ -49,9 +51,33 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// 1 means that the image is not ready, so what cannot be checked ends with 2.
+/// 1 means that an image is not ready, so what cannot be checked ends with 2.
 pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let report = judge(args).map_err(Failure::usage)?;
+    if let Some(id) = &args.explain {
+        return explain(id);
+    }
+    let options = check::Options {
+        generation: args.generation,
+        data_disk: args.data_disk,
+    };
+    match &args.images[..] {
+        [image] if !image.is_dir() => one(image, &options, args),
+        images => many::run(images, &options, args),
+    }
+}
+
+fn explain(id: &str) -> Result<ExitCode, Failure> {
+    let text = check::explain(id).ok_or_else(|| {
+        Failure::usage(format!(
+            "no finding is called `{id}`; docs/CHECK.md lists them all"
+        ))
+    })?;
+    print(&text).map_err(|failure| Failure::usage(failure.message))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(image: &Path, options: &check::Options, args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let report = judge(image, options, &args.view).map_err(Failure::usage)?;
     let printed = if args.json {
         print_json(&report)
     } else {
@@ -61,23 +87,19 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(report.verdict().exit_status()))
 }
 
-fn judge(args: &CheckArgs) -> Result<Report, Uncheckable> {
-    let options = check::Options {
-        generation: args.generation,
-        data_disk: args.data_disk,
-    };
-    let image = Rc::new(open(args)?);
+fn judge(path: &Path, options: &check::Options, view: &ViewArgs) -> Result<Report, Uncheckable> {
+    let image = Rc::new(open(path, view)?);
     let mut shown = Shown::default();
-    let name = args.image.to_string_lossy();
-    let report = check::check(&name, image.clone(), &options, &mut |progress| {
+    let name = path.to_string_lossy();
+    let report = check::check(&name, image.clone(), options, &mut |progress| {
         shown.tell(progress)
     });
     shown.clear();
-    let failed = |error| Uncheckable::Read(args.image.clone(), error);
+    let failed = |error| Uncheckable::Read(path.to_owned(), error);
     if image.has_changed().map_err(failed)? {
-        return Err(Uncheckable::Changed(args.image.clone()));
+        return Err(Uncheckable::Changed(path.to_owned()));
     }
-    report.map_err(|error| Uncheckable::Check(args.image.clone(), error))
+    report.map_err(|error| Uncheckable::Check(path.to_owned(), error))
 }
 
 /// What is judged.
@@ -117,23 +139,18 @@ impl Disk for Judged {
     }
 }
 
-fn open(args: &CheckArgs) -> Result<Judged, Uncheckable> {
-    let path = &args.image;
+fn open(path: &Path, view: &ViewArgs) -> Result<Judged, Uncheckable> {
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
     let file = beneath::open_path(path).map_err(failed)?;
     let image = SourceFile::new(file, path).map_err(failed)?;
     if !matches!(image.metadata().kind, Kind::File | Kind::BlockDevice) {
         return Err(Uncheckable::NotAFile(path.to_owned()));
     }
-    if args.view.is_default() {
+    if view.is_default() {
         return Ok(Judged::File(image));
     }
-    match Named::find(path, &args.view) {
-        Ok(named) => Ok(Judged::View(named.open(
-            &args.view,
-            Policy::Never,
-            Writers::Allow,
-        )?)),
+    match Named::find(path, view) {
+        Ok(named) => Ok(Judged::View(named.open(view, Policy::Never, Writers::Allow)?)),
         // That is what the judgement is going to say.
         Err(ViewError::NoView(..)) => Ok(Judged::File(image)),
         Err(error) => Err(error.into()),

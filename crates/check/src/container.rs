@@ -3,7 +3,7 @@
 use std::io;
 
 use super::context::Context;
-use super::rules;
+use super::rules::container as rules;
 use disk::gpt::Gpt;
 use disk::{Disk, Prefix};
 use vhd::footer::{DISK_TYPE_FIXED, FOOTER_SIZE, Footer, checksum};
@@ -75,7 +75,7 @@ impl Container {
     }
 
     /// Judges the format and, field by field, the footer.
-    pub(super) fn judge(&self, context: &mut Context<'_>) {
+    pub(super) fn judge(&self, context: &Context<'_>) {
         match self.format {
             Format::Raw if self.named_vhd => context.find(
                 &rules::VHD_COOKIE,
@@ -97,7 +97,7 @@ impl Container {
         }
     }
 
-    fn judge_footer(&self, context: &mut Context<'_>) {
+    fn judge_footer(&self, context: &Context<'_>) {
         let (Some(bytes), Some(footer)) = (&self.footer, self.footer()) else {
             return;
         };
@@ -131,7 +131,7 @@ impl Container {
         }
     }
 
-    fn judge_sizes(&self, footer: &Footer, context: &mut Context<'_>) {
+    fn judge_sizes(&self, footer: &Footer, context: &Context<'_>) {
         let found = footer.current_size;
         if found != self.body_size {
             context.find(

@@ -8,7 +8,7 @@ use disk::Disk;
 
 /// What a partition, or a disk without a partition table, holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Ext,
     Xfs,
     Btrfs,
@@ -27,7 +27,7 @@ pub(super) enum Content {
 
 impl Content {
     /// Name of the content where it is a file system or part of one.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ext => "ext2/3/4",
             Self::Xfs => "XFS",
@@ -46,9 +46,9 @@ impl Content {
         }
     }
 
-    /// Whether a Linux root file system can be in it that is not looked into.
-    pub(super) fn may_hide_root(self) -> bool {
-        matches!(
+    /// Why files that may be in it are not looked into; `None` where there are none, or they are.
+    pub(crate) fn obstacle(self) -> Option<String> {
+        let hides = matches!(
             self,
             Self::Xfs
                 | Self::Btrfs
@@ -58,11 +58,12 @@ impl Content {
                 | Self::Lvm
                 | Self::Luks
                 | Self::Raid
-        )
+        );
+        hides.then(|| format!("it holds {}, which is not looked into", self.name()))
     }
 
     /// Reads the signatures of a part of a disk; about 70 KiB.
-    pub(super) fn probe(part: &dyn Disk) -> io::Result<Self> {
+    pub(crate) fn probe(part: &dyn Disk) -> io::Result<Self> {
         let head = read(part, 0, HEAD)?;
         let at_head = SIGNATURES
             .iter()
@@ -143,7 +144,7 @@ fn is_fat(head: &[u8]) -> bool {
 }
 
 /// Whether a disk begins with a sector that is signed as a boot record.
-pub(super) fn is_signed(disk: &dyn Disk) -> io::Result<bool> {
+pub(crate) fn is_signed(disk: &dyn Disk) -> io::Result<bool> {
     Ok(read(disk, 510, 2)? == [0x55, 0xaa])
 }
 

@@ -1,11 +1,13 @@
 //! What every step of a check works with.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::Options;
-use super::metered::Metered;
-use super::report::Finding;
-use super::rules::Rule;
+use crate::Options;
+use crate::family::Family;
+use crate::metered::Metered;
+use crate::report::{Finding, Level, Stage};
+use crate::rules::Rule;
 
 /// How far a check has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,17 +18,30 @@ pub struct Progress {
     pub bytes_read: u64,
 }
 
-/// The image, the options, and the findings so far.
-pub(super) struct Context<'a> {
-    pub(super) disk: Rc<Metered>,
-    pub(super) options: &'a Options,
-    findings: Vec<Finding>,
-    progress: &'a mut dyn FnMut(Progress),
-    step: &'static str,
+/// Most findings of one rule: a hostile image could have any number.
+const MAX_OF_RULE: usize = 20;
+
+/// The image, the options, and what was found so far.
+pub(crate) struct Context<'a> {
+    pub(crate) disk: Rc<Metered>,
+    pub(crate) options: &'a Options,
+    pub(crate) family: Cell<Family>,
+    findings: RefCell<Vec<Finding>>,
+    followed: RefCell<Vec<Stage>>,
+    evidence: RefCell<Vec<(Stage, String)>>,
+    progress: RefCell<&'a mut dyn FnMut(Progress)>,
+    step: Cell<&'static str>,
+}
+
+/// What a check comes to.
+pub(crate) struct Found {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) followed: Vec<Stage>,
+    pub(crate) evidence: Vec<(Stage, String)>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         disk: Rc<Metered>,
         options: &'a Options,
         progress: &'a mut dyn FnMut(Progress),
@@ -34,38 +49,88 @@ impl<'a> Context<'a> {
         Self {
             disk,
             options,
-            findings: Vec::new(),
-            progress,
-            step: "format",
+            family: Cell::default(),
+            findings: RefCell::default(),
+            followed: RefCell::default(),
+            evidence: RefCell::default(),
+            progress: RefCell::new(progress),
+            step: Cell::new("format"),
         }
     }
 
     /// Adds a finding, in which `message` says what was found and what is required.
-    pub(super) fn find(&mut self, rule: &Rule, message: impl Into<String>) {
-        self.findings.push(Finding {
+    pub(crate) fn find(&self, rule: &Rule, message: impl Into<String>) {
+        self.add(rule, None, None, message.into());
+    }
+
+    /// As [`Self::find`], about a file.
+    pub(crate) fn find_in(&self, rule: &Rule, path: &str, message: impl Into<String>) {
+        self.add(rule, Some(path), None, message.into());
+    }
+
+    /// As [`Self::find`], about a line of a file, from 1.
+    pub(crate) fn find_at(&self, rule: &Rule, path: &str, line: u32, message: impl Into<String>) {
+        self.add(rule, Some(path), (line > 0).then_some(line), message.into());
+    }
+
+    fn add(&self, rule: &Rule, path: Option<&str>, line: Option<u32>, message: String) {
+        let mut findings = self.findings.borrow_mut();
+        if findings
+            .iter()
+            .filter(|finding| finding.id == rule.id)
+            .count()
+            >= MAX_OF_RULE
+        {
+            return;
+        }
+        findings.push(Finding {
             id: rule.id,
+            stage: rule.stage,
             level: rule.level,
-            message: message.into(),
-            remedy: rule.remedy,
+            path: path.filter(|path| !path.is_empty()).map(str::to_owned),
+            line,
+            message,
+            remedy: self.family.get().fill(rule.remedy),
+            source: Some(rule.source.url()),
         });
+    }
+
+    /// Whether a finding of this level was added to a stage.
+    pub(crate) fn has(&self, stage: Stage, level: Level) -> bool {
+        let findings = self.findings.borrow();
+        findings
+            .iter()
+            .any(|finding| finding.stage == stage && finding.level == level)
+    }
+
+    /// Notes that a stage was followed to its end; without it, the stage is unknown.
+    pub(crate) fn followed(&self, stage: Stage) {
+        self.followed.borrow_mut().push(stage);
+    }
+
+    /// Notes what a stage leads to.
+    pub(crate) fn evidence(&self, stage: Stage, text: impl Into<String>) {
+        self.evidence.borrow_mut().push((stage, text.into()));
     }
 
     /// Begins a step.
-    pub(super) fn step(&mut self, step: &'static str) {
-        self.step = step;
+    pub(crate) fn step(&self, step: &'static str) {
+        self.step.set(step);
         self.tick();
     }
 
-    /// Tells that the step goes on.
-    pub(super) fn tick(&mut self) {
+    /// Reports that the step goes on.
+    pub(crate) fn tick(&self) {
         let bytes_read = self.disk.bytes_read();
-        (self.progress)(Progress {
-            step: self.step,
-            bytes_read,
-        });
+        let step = self.step.get();
+        (self.progress.borrow_mut())(Progress { step, bytes_read });
     }
 
-    pub(super) fn into_findings(self) -> Vec<Finding> {
-        self.findings
+    pub(crate) fn into_found(self) -> Found {
+        Found {
+            findings: self.findings.into_inner(),
+            followed: self.followed.into_inner(),
+            evidence: self.evidence.into_inner(),
+        }
     }
 }

@@ -8,20 +8,34 @@
 
 #![forbid(unsafe_code)]
 
-mod boot;
+mod chain;
+mod cmdline;
 mod container;
 mod content;
 mod context;
-mod esp;
+mod decoders;
+mod drivers;
+mod elf;
+mod family;
+mod files;
+mod firmware;
+mod grub;
 mod initrd;
+mod kernel;
+mod loader;
 mod metered;
+mod network;
 mod partitions;
 pub mod printable;
+mod provisioning;
+mod reachable;
 mod report;
 mod rules;
 mod size;
 mod system;
 mod unread;
+mod volumes;
+mod yaml;
 
 use std::io;
 use std::rc::Rc;
@@ -30,7 +44,8 @@ use thiserror::Error;
 
 pub use container::{RELOCATE_REMEDY, remarks};
 pub use context::Progress;
-pub use report::{Finding, Generation, Level, Report, Verdict};
+pub use report::{Finding, Generation, Level, Report, Stage, StageReport, StageVerdict, Verdict};
+pub use rules::{document, explain, ids};
 pub use size::remark as size_remark;
 
 use container::Container;
@@ -82,30 +97,36 @@ pub fn check(
         container.body_size,
         container.virtual_size,
     ));
-    let mut context = Context::new(Rc::clone(&disk), options, progress);
-    container.judge(&mut context);
+    let context = Context::new(Rc::clone(&disk), options, progress);
+    container.judge(&context);
     let mut generation = options.generation.unwrap_or(Generation::One);
     if container.is_disk() {
-        generation = judge_disk(&container, &mut context)?;
+        generation = judge_disk(&container, &context)?;
     }
-    let findings = context.into_findings();
+    let found = context.into_found();
+    let stages = if options.data_disk {
+        &Stage::ALL[..1]
+    } else {
+        &Stage::ALL
+    };
     match disk.take_failure() {
         Some(error) => Err(error.into()),
-        None => Ok(Report::new(name, generation, findings)),
+        None => Ok(Report::new(name, generation, stages, found)),
     }
 }
 
 /// Judges the disk in an image of a format that can be looked into.
-fn judge_disk(container: &Container, context: &mut Context<'_>) -> Result<Generation, CheckError> {
+fn judge_disk(container: &Container, context: &Context<'_>) -> Result<Generation, CheckError> {
     context.step("partition table");
     let layout = Layout::read(context)?;
     let looks_like = layout.generation();
     let generation = context.options.generation.unwrap_or(looks_like);
     size::judge(container, &layout, generation, context);
     layout.judge(context);
+    context.followed(Stage::Container);
+    context.evidence(Stage::Container, layout.in_words(container.virtual_size));
     if !context.options.data_disk {
-        boot::judge(&layout, generation, context)?;
-        system::judge(&layout, context);
+        chain::follow(&layout, generation, context);
     }
     Ok(generation)
 }

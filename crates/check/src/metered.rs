@@ -10,10 +10,10 @@ use disk::Disk;
 ///
 /// The largest part is the initrd of the default kernel; the tables of a file system of 32 TiB
 /// take a few tens of MiB.
-pub(super) const BUDGET: u64 = 1 << 30;
+pub(crate) const BUDGET: u64 = 1 << 30;
 
 /// The disk in an image as it would be presented: the body, then zeros to the virtual size.
-pub(super) struct Metered {
+pub(crate) struct Metered {
     image: Rc<dyn Disk>,
     body_size: u64,
     virtual_size: u64,
@@ -22,7 +22,7 @@ pub(super) struct Metered {
 }
 
 impl Metered {
-    pub(super) fn new(image: Rc<dyn Disk>, body_size: u64, virtual_size: u64) -> Self {
+    pub(crate) fn new(image: Rc<dyn Disk>, body_size: u64, virtual_size: u64) -> Self {
         Self {
             body_size: body_size.min(image.size()),
             image,
@@ -33,12 +33,12 @@ impl Metered {
     }
 
     /// Bytes read so far.
-    pub(super) fn bytes_read(&self) -> u64 {
+    pub(crate) fn bytes_read(&self) -> u64 {
         self.read.get()
     }
 
     /// The first error of the image itself, which parsers of other people may have swallowed.
-    pub(super) fn take_failure(&self) -> Option<io::Error> {
+    pub(crate) fn take_failure(&self) -> Option<io::Error> {
         self.failure.borrow_mut().take()
     }
 
@@ -87,7 +87,7 @@ impl Disk for Metered {
 
 /// A part of a disk, such as a partition, as a disk of its own.
 #[derive(Clone)]
-pub(super) struct Window {
+pub(crate) struct Window {
     disk: Rc<Metered>,
     start: u64,
     size: u64,
@@ -95,12 +95,19 @@ pub(super) struct Window {
 
 impl Window {
     /// The part from `start` on, of at most `size` bytes and never beyond the end of the disk.
-    pub(super) fn new(disk: &Rc<Metered>, start: u64, size: u64) -> Self {
+    pub(crate) fn new(disk: &Rc<Metered>, start: u64, size: u64) -> Self {
         Self {
             disk: Rc::clone(disk),
             start,
             size: size.min(disk.size().saturating_sub(start)),
         }
+    }
+}
+
+impl Window {
+    /// Where it begins on the disk, in bytes.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
     }
 }
 
@@ -129,13 +136,13 @@ impl ext4_view::Ext4Read for Window {
 }
 
 /// A position in a part of a disk, for parsers that read as from a file. Writing fails.
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     window: Window,
     position: u64,
 }
 
 impl Cursor {
-    pub(super) fn new(window: Window) -> Self {
+    pub(crate) fn new(window: Window) -> Self {
         let position = 0;
         Self { window, position }
     }

@@ -6,12 +6,14 @@ use super::content::Content;
 use super::context::Context;
 use super::metered::Window;
 use super::report::Generation;
-use super::rules;
+use super::rules::container as rules;
 use disk::Disk;
 use disk::gpt::{Gpt, MBR_SIZE, Mbr, TYPE_EFI_SYSTEM, Table};
 
 /// Sectors of a boot record, in bytes.
 const SECTOR: u64 = 512;
+/// Where a boot record has the identifier of the disk.
+const DISK_SIGNATURE: u64 = 440;
 /// Most partitions that are looked at, as many as Linux gives device numbers to.
 const MAX_PARTITIONS: usize = 256;
 
@@ -19,19 +21,19 @@ const MAX_PARTITIONS: usize = 256;
 mod kind {
     use uuid::{Uuid, uuid};
 
-    pub(super) const EFI_SYSTEM: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
-    pub(super) const BIOS_BOOT: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");
-    pub(super) const SWAP: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
-    pub(super) const LVM: Uuid = uuid!("e6d6d379-f507-44c2-a23c-238f2a3df928");
-    pub(super) const RAID: Uuid = uuid!("a19d880f-05fc-4d3b-a006-743f0f84911e");
-    pub(super) const MBR_SWAP: u8 = 0x82;
-    pub(super) const MBR_LVM: u8 = 0x8e;
-    pub(super) const MBR_RAID: u8 = 0xfd;
+    pub(crate) const EFI_SYSTEM: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+    pub(crate) const BIOS_BOOT: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");
+    pub(crate) const SWAP: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
+    pub(crate) const LVM: Uuid = uuid!("e6d6d379-f507-44c2-a23c-238f2a3df928");
+    pub(crate) const RAID: Uuid = uuid!("a19d880f-05fc-4d3b-a006-743f0f84911e");
+    pub(crate) const MBR_SWAP: u8 = 0x82;
+    pub(crate) const MBR_LVM: u8 = 0x8e;
+    pub(crate) const MBR_RAID: u8 = 0xfd;
 }
 
 /// What the partition table says that a partition is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     EfiSystem,
     BiosBoot,
     Swap,
@@ -65,13 +67,21 @@ impl Role {
 
 /// A partition, in bytes of the disk.
 #[derive(Clone, Debug)]
-pub(super) struct Partition {
-    pub(super) number: u32,
-    pub(super) start: u64,
+pub(crate) struct Partition {
+    pub(crate) number: u32,
+    pub(crate) start: u64,
     /// Behind its last byte.
-    pub(super) end: u64,
-    pub(super) role: Role,
-    pub(super) content: Content,
+    pub(crate) end: u64,
+    pub(crate) role: Role,
+    pub(crate) content: Content,
+    /// Whether the boot record marks it as active.
+    pub(crate) is_active: bool,
+    /// Its identifier, as `blkid` shows it.
+    pub(crate) uuid: Option<String>,
+    /// Its name in a GPT.
+    pub(crate) label: Option<String>,
+    /// Its type in a GPT.
+    pub(crate) kind: Option<String>,
 }
 
 impl Partition {
@@ -84,6 +94,10 @@ impl Partition {
             end: start.saturating_add(size),
             role,
             content: Content::Unknown,
+            is_active: false,
+            uuid: None,
+            label: None,
+            kind: None,
         }
     }
 
@@ -92,46 +106,52 @@ impl Partition {
     }
 
     /// The partition as a disk of its own.
-    pub(super) fn window(&self, context: &Context<'_>) -> Window {
+    pub(crate) fn window(&self, context: &Context<'_>) -> Window {
         Window::new(&context.disk, self.start, self.end - self.start)
     }
 }
 
 /// How a disk is divided.
 #[derive(Debug)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     /// No partition table.
     None,
     /// A boot record alone.
-    Mbr(Box<Mbr>),
+    Mbr,
     /// A GPT, of which at least the boot record is there.
     Gpt(Box<Gpt>),
 }
 
 /// The partition table and the partitions in it.
 #[derive(Debug)]
-pub(super) struct Layout {
-    pub(super) scheme: Scheme,
+pub(crate) struct Layout {
+    pub(crate) scheme: Scheme,
     /// Those that lie on the disk, in the order of the table. Without a table, the whole disk
     /// where it holds something known.
-    pub(super) partitions: Vec<Partition>,
+    pub(crate) partitions: Vec<Partition>,
     /// Those that do not.
     strays: Vec<Partition>,
 }
 
 impl Layout {
     /// Reads the table and the signatures in each partition.
-    pub(super) fn read(context: &Context<'_>) -> io::Result<Self> {
+    pub(crate) fn read(context: &Context<'_>) -> io::Result<Self> {
         let disk = &*context.disk;
         let whole = Window::new(&context.disk, 0, disk.size());
         let (scheme, all) = match (Gpt::read(disk)?, read_mbr(disk, 0)?) {
             (Some(gpt), _) => {
-                let partitions = gpt.table().map(|table| of_table(table, gpt.sector_size));
-                (Scheme::Gpt(Box::new(gpt)), partitions.unwrap_or_default())
+                let mut partitions = match gpt.table() {
+                    Some(table) => of_table(table, gpt.sector_size),
+                    None => Vec::new(),
+                };
+                if let Some(table) = gpt.table() {
+                    name_entries(disk, table, gpt.sector_size, &mut partitions)?;
+                }
+                (Scheme::Gpt(Box::new(gpt)), partitions)
             }
             (None, Some(mbr)) if !is_boot_sector(&mbr, &whole)? => {
                 let partitions = of_mbr(disk, &mbr)?;
-                (Scheme::Mbr(Box::new(mbr)), partitions)
+                (Scheme::Mbr, partitions)
             }
             _ => (Scheme::None, whole_disk(&whole)?),
         };
@@ -149,24 +169,38 @@ impl Layout {
         })
     }
 
-    pub(super) fn is_gpt(&self) -> bool {
+    pub(crate) fn is_gpt(&self) -> bool {
         matches!(self.scheme, Scheme::Gpt(_))
     }
 
+    /// Table, partitions and size in words.
+    pub(crate) fn in_words(&self, size: u64) -> String {
+        let table = match &self.scheme {
+            Scheme::None => "no partition table",
+            Scheme::Mbr => "MBR",
+            Scheme::Gpt(_) => "GPT",
+        };
+        format!(
+            "{table}, {} partitions, {} MiB",
+            self.partitions.len(),
+            size >> 20
+        )
+    }
+
     /// Whether there is a partition table.
-    pub(super) fn is_divided(&self) -> bool {
+    pub(crate) fn is_divided(&self) -> bool {
         !matches!(self.scheme, Scheme::None)
     }
 
     /// The partitions of a role.
-    pub(super) fn with_role(&self, role: Role) -> impl Iterator<Item = &Partition> {
+    pub(crate) fn with_role(&self, role: Role) -> impl Iterator<Item = &Partition> {
         self.partitions
             .iter()
             .filter(move |partition| partition.role == role)
     }
 
     /// The generation that the disk looks like: 2 with a GPT and an EFI system partition.
-    pub(super) fn generation(&self) -> Generation {
+    pub(crate) fn generation(&self) -> Generation {
         if self.is_gpt() && self.with_role(Role::EfiSystem).next().is_some() {
             Generation::Two
         } else {
@@ -175,10 +209,10 @@ impl Layout {
     }
 
     /// Judges the table, and for an OS disk what is in the partitions.
-    pub(super) fn judge(&self, context: &mut Context<'_>) {
+    pub(crate) fn judge(&self, context: &Context<'_>) {
         match &self.scheme {
             Scheme::Gpt(gpt) => judge_gpt(gpt, context),
-            Scheme::Mbr(_) => {}
+            Scheme::Mbr => {}
             Scheme::None if context.options.data_disk => {}
             Scheme::None => self.judge_no_table(context),
         }
@@ -188,7 +222,7 @@ impl Layout {
         }
     }
 
-    fn judge_no_table(&self, context: &mut Context<'_>) {
+    fn judge_no_table(&self, context: &Context<'_>) {
         match self.partitions.first() {
             Some(whole) => context.find(
                 &rules::TABLE_FILE_SYSTEM,
@@ -204,7 +238,7 @@ impl Layout {
         }
     }
 
-    fn judge_ranges(&self, context: &mut Context<'_>) {
+    fn judge_ranges(&self, context: &Context<'_>) {
         let size = context.disk.size();
         for stray in &self.strays {
             context.find(
@@ -232,7 +266,7 @@ impl Layout {
         }
     }
 
-    fn judge_contents(&self, context: &mut Context<'_>) {
+    fn judge_contents(&self, context: &Context<'_>) {
         for partition in &self.partitions {
             let (rule, what) = match (partition.content, partition.role) {
                 (Content::Luks, _) => (&rules::LUKS, "is encrypted with LUKS"),
@@ -262,6 +296,38 @@ fn whole_disk(whole: &Window) -> io::Result<Vec<Partition>> {
     let known = Content::probe(whole)? != Content::Unknown;
     let partition = Partition::new(0, 0, Some(whole.size()), 1, Role::Other);
     Ok(known.then_some(partition).into_iter().collect())
+}
+
+/// Adds identifiers, names and types from the entries of a GPT.
+fn name_entries(
+    disk: &dyn Disk,
+    table: &Table,
+    sector_size: u64,
+    partitions: &mut [Partition],
+) -> io::Result<()> {
+    let first = table.header.entries_lba.saturating_mul(sector_size);
+    for partition in partitions.iter_mut().take(MAX_PARTITIONS) {
+        let index = u64::from(partition.number.saturating_sub(1));
+        let at = first.saturating_add(index * u64::from(table.header.entry_size));
+        let mut entry = [0; 128];
+        if at.saturating_add(entry.len() as u64) > disk.size() {
+            continue;
+        }
+        disk.read_exact_at(&mut entry, at)?;
+        let uuid = |at: usize| {
+            let bytes: [u8; 16] = entry[at..at + 16].try_into().unwrap_or_default();
+            uuid::Uuid::from_bytes_le(bytes).to_string()
+        };
+        let units: Vec<u16> = entry[56..]
+            .chunks_exact(2)
+            .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+            .take_while(|&unit| unit != 0)
+            .collect();
+        partition.kind = Some(uuid(0));
+        partition.uuid = Some(uuid(16));
+        partition.label = Some(String::from_utf16_lossy(&units)).filter(|name| !name.is_empty());
+    }
+    Ok(())
 }
 
 fn of_table(table: &Table, sector_size: u64) -> Vec<Partition> {
@@ -299,7 +365,15 @@ fn of_mbr(disk: &dyn Disk, mbr: &Mbr) -> io::Result<Vec<Partition>> {
         }
         let (first, sectors) = (u64::from(entry.first_sector), u64::from(entry.sectors));
         let role = Role::of_mbr_type(entry.kind);
-        partitions.push(Partition::new(number, first, Some(sectors), SECTOR, role));
+        let mut partition = Partition::new(number, first, Some(sectors), SECTOR, role);
+        partition.is_active = entry.boot_indicator & 0x80 != 0;
+        partitions.push(partition);
+    }
+    let mut signature = [0; 4];
+    disk.read_exact_at(&mut signature, DISK_SIGNATURE)?;
+    let signature = u32::from_le_bytes(signature);
+    for partition in &mut partitions {
+        partition.uuid = Some(format!("{signature:08x}-{:02x}", partition.number));
     }
     Ok(partitions)
 }
@@ -329,7 +403,7 @@ fn logical(disk: &dyn Disk, extended: u64) -> io::Result<Vec<Partition>> {
     Ok(partitions)
 }
 
-fn judge_gpt(gpt: &Gpt, context: &mut Context<'_>) {
+fn judge_gpt(gpt: &Gpt, context: &Context<'_>) {
     if gpt.sector_size != SECTOR {
         let rule = if context.options.data_disk {
             &rules::TABLE_4KN_DATA

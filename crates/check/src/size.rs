@@ -4,7 +4,7 @@ use super::container::{Container, MIB};
 use super::context::Context;
 use super::partitions::Layout;
 use super::report::Generation;
-use super::rules;
+use super::rules::container as rules;
 use vhd::footer::FOOTER_SIZE;
 use vhd::format::Format;
 
@@ -38,7 +38,7 @@ pub(super) fn judge(
     container: &Container,
     layout: &Layout,
     generation: Generation,
-    context: &mut Context<'_>,
+    context: &Context<'_>,
 ) {
     let size = container.virtual_size;
     let upload = size.saturating_add(FOOTER_SIZE as u64);

@@ -13,7 +13,7 @@ use super::initrd::InitrdError;
 
 /// Why something inside of an image could not be read.
 #[derive(Debug, Error)]
-pub(super) enum Unread {
+pub(crate) enum Unread {
     /// A structure leads to where nothing can be read.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -45,6 +45,12 @@ pub(super) enum Unread {
     /// All text files together are larger than what is read.
     #[error("more than {0} bytes of text would have to be read")]
     TextBudget(u64),
+    /// A script or a setting is not understood.
+    #[error("{0}")]
+    Script(String),
+    /// A file was not kept when it was unpacked.
+    #[error("it is too large to be kept in memory")]
+    NotKept,
     /// A file that should be there is not.
     #[error("there is no such file")]
     Missing,
@@ -60,7 +66,7 @@ thread_local! {
 
 /// Runs code that calls the parsers of other projects, which were not made for hostile bytes: a
 /// panic in one of them is one more reason why something cannot be read, and not for the terminal.
-pub(super) fn contained<T>(read: impl FnOnce() -> Result<T, Unread>) -> Result<T, Unread> {
+pub(crate) fn contained<T>(read: impl FnOnce() -> Result<T, Unread>) -> Result<T, Unread> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let report = panic::take_hook();

@@ -57,6 +57,17 @@ impl Broken {
         self.put(path, &file)
     }
 
+    /// Writes a program.
+    pub(crate) fn program(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        self.files += 1;
+        let file = self
+            .folder
+            .file(&format!("file{}", self.files), bytes.as_ref());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        self.put(path, &file)
+    }
+
     pub(crate) fn put(self, path: &str, file: &Path) -> Self {
         let file = file.display().to_string();
         self.remove(path).command(&format!("write {file} {path}"))

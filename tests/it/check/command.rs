@@ -18,7 +18,9 @@ use serde_json::Value;
 
 const READY: i32 = 0;
 const NOT_READY: i32 = 1;
+/// Wrong arguments, or an image that cannot be read.
 const UNCHECKED: i32 = 2;
+const UNKNOWN: i32 = 3;
 
 /// A GPT with one partition.
 const GPT: &str = "label: gpt\nstart=2048, size=2048\n";
@@ -106,15 +108,19 @@ fn the_exit_status_is_the_conclusion() {
     assert_eq!(ids(&not_ready), ["size-minimum"]);
     assert_eq!(
         ids(&report(&disk, &[], NOT_READY)),
-        ["bios-boot-code", "root-unknown"]
+        ["bios-boot-code", "boot-config", "root-unknown"]
     );
 
     // With boot code, nothing is wrong that can be told, and what matters cannot.
     write_at(&disk, 0, &[0xeb, 0x63, 0x90]);
     write_at(&disk, MIB, b"XFSB");
-    let unknown = report(&disk, &[], UNCHECKED);
+    let unknown = report(&disk, &[], UNKNOWN);
     assert_eq!(unknown["ready"], false);
-    assert_eq!(ids(&unknown), ["root-unknown"]);
+    assert_eq!(unknown["verdict"], "unknown");
+    assert_eq!(
+        ids(&unknown),
+        ["bios-loader-unknown", "boot-config", "root-unknown"]
+    );
 }
 
 #[test]
@@ -124,7 +130,42 @@ fn the_json_is_that_of_the_contract() {
     let report = report(&disk, &[], NOT_READY);
     let keys =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
-    assert_eq!(keys(&report), ["findings", "generation", "image", "ready"]);
+    let expected = [
+        "findings",
+        "generation",
+        "image",
+        "ready",
+        "schema",
+        "stages",
+        "verdict",
+    ];
+    assert_eq!(keys(&report), expected);
+    assert_eq!(report["schema"], 2);
+    assert_eq!(report["verdict"], "not_ready");
+    let stages = report["stages"].as_array().unwrap();
+    let names: Vec<_> = stages
+        .iter()
+        .map(|stage| stage["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "container",
+            "firmware",
+            "loader",
+            "kernel",
+            "cmdline",
+            "initrd",
+            "system",
+            "provisioning",
+            "network",
+            "reachable"
+        ]
+    );
+    for stage in stages {
+        let verdict = stage["verdict"].as_str().unwrap();
+        assert!(["ok", "broken", "unknown"].contains(&verdict), "{stage}");
+    }
     assert_eq!(report["image"], disk.to_str().unwrap());
     assert_eq!(report["ready"], false);
     assert_eq!(report["generation"], 1);
@@ -132,7 +173,11 @@ fn the_json_is_that_of_the_contract() {
     let findings = report["findings"].as_array().unwrap();
     let mut gravity = Vec::new();
     for finding in findings {
-        assert_eq!(keys(finding), ["id", "level", "message", "remedy"]);
+        let expected = [
+            "id", "level", "line", "message", "path", "remedy", "source", "stage",
+        ];
+        assert_eq!(keys(finding), expected);
+        assert!(names.contains(&finding["stage"].as_str().unwrap()));
         for key in ["id", "message", "remedy"] {
             assert_ne!(finding[key].as_str().expect("text"), "", "{key}");
         }
@@ -151,17 +196,19 @@ fn the_text_is_for_people() {
     let text = stdout_of(&mut check(&disk, &["--data-disk"]));
     let name = disk.display();
     let want = format!(
-        "info     size-upload: the virtual size is 20971520 bytes, and the upload's with the \
-         footer 20972032\n         to do: give this number to `az disk create \
-         --upload-size-bytes`\n{name}: ready for Azure (generation 1)\n"
+        "\u{2713} container    MBR, 1 partitions, 20 MiB\n\n\
+         container\n  info     size-upload: the virtual size is 20971520 bytes, and the upload's \
+         with the footer 20972032\n           to do: give this number to `az disk create \
+         --upload-size-bytes`\n\n{name}: ready for Azure (generation 1)\n"
     );
     assert_eq!(text, want);
 
     let output = ends(check(&disk, &[]), NOT_READY);
     assert!(output.stderr.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.starts_with("error    bios-boot-code: "), "{text}");
-    assert!(text.contains("\nunknown  root-unknown: "), "{text}");
+    assert!(text.contains("\n\u{2717} firmware\n? loader\n"), "{text}");
+    assert!(text.contains("\n  error    bios-boot-code: "), "{text}");
+    assert!(text.contains("\n  unknown  root-unknown: "), "{text}");
     let last = text.lines().last().unwrap();
     assert_eq!(last, format!("{name}: not ready for Azure (generation 1)"));
 
@@ -177,30 +224,50 @@ fn the_generation_is_the_users_or_what_the_image_looks_like() {
     let mbr = divided_image(&lab, "mbr.raw", 20 * MIB, MBR);
     let efi = divided_image(&lab, "efi.raw", 20 * MIB, "label: gpt\nsize=2048, type=U\n");
     for (image, options, generation, expected) in [
-        (&mbr, &[][..], 1, &["bios-boot-code", "root-unknown"][..]),
+        (
+            &mbr,
+            &[][..],
+            1,
+            &["bios-boot-code", "boot-config", "root-unknown"][..],
+        ),
         (
             &mbr,
             &["--generation", "1"],
             1,
-            &["bios-boot-code", "root-unknown"],
+            &["bios-boot-code", "boot-config", "root-unknown"],
         ),
-        (&mbr, &["--generation=2"], 2, &["efi-table", "root-unknown"]),
-        (&efi, &[], 2, &["efi-unreadable", "root-unknown"]),
+        (
+            &mbr,
+            &["--generation=2"],
+            2,
+            &["boot-config", "efi-table", "root-unknown"],
+        ),
+        (
+            &efi,
+            &[],
+            2,
+            &["boot-config", "efi-unreadable", "root-unknown"],
+        ),
         (
             &efi,
             &["--generation", "1"],
             1,
-            &["bios-boot-code", "bios-boot-partition", "root-unknown"],
+            &[
+                "bios-boot-code",
+                "bios-boot-partition",
+                "boot-config",
+                "root-unknown",
+            ],
         ),
         (
             &efi,
             &["--generation", "2"],
             2,
-            &["efi-unreadable", "root-unknown"],
+            &["boot-config", "efi-unreadable", "root-unknown"],
         ),
     ] {
-        let errors = expected.len() > 2 || expected[0] != "efi-unreadable";
-        let status = if errors { NOT_READY } else { UNCHECKED };
+        let errors = !expected.contains(&"efi-unreadable");
+        let status = if errors { NOT_READY } else { UNKNOWN };
         let report = report(image, options, status);
         assert_eq!(report["generation"], generation, "{options:?}");
         assert_eq!(ids(&report), expected, "{options:?}");
@@ -225,11 +292,8 @@ fn what_cannot_be_checked_says_so_in_one_line() {
     let missing = path("missing.raw");
     refused(check(&missing, &[]), &missing, "name an image");
     refused(check(&missing, &["--json"]), &missing, "No such file");
-    refused(
-        check(lab.path(), &[]),
-        lab.path(),
-        "is not a file; name an image",
-    );
+    let nothing = lab.folder("nothing");
+    refused(check(&nothing, &[]), &nothing, "there is no image");
     let null = Path::new("/dev/null");
     refused(
         check(null, &["--json"]),
@@ -268,6 +332,79 @@ fn vhdfs_with(arguments: &[&str]) -> Command {
     let mut command = vhdfs();
     command.args(arguments);
     command
+}
+
+/// A folder is judged as its images are: a table, the worst first, and an array for scripts.
+#[test]
+fn folders_and_several_images() {
+    let lab = Lab::new();
+    let folder = lab.folder("images");
+    lab.folder("images/below");
+    let ready = divided_image(&lab, "images/a.raw", 20 * MIB, MBR);
+    let small = divided_image(&lab, "images/below/small.img", 19 * MIB, MBR);
+    divided_image(&lab, "images/.hidden.raw", 20 * MIB, MBR);
+    fs::write(folder.join("notes.txt"), "x").unwrap();
+    let rows = |command: Command, status| -> Vec<(String, Value)> {
+        let output = ends(command, status);
+        let rows: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+        let rows = rows.as_array().expect("an array").iter();
+        rows.map(|row| {
+            (
+                row["image"].as_str().unwrap().to_owned(),
+                row["verdict"].clone(),
+            )
+        })
+        .collect()
+    };
+    let expected = [
+        (small.display().to_string(), Value::from("not_ready")),
+        (ready.display().to_string(), Value::from("ready")),
+    ];
+    let options = ["--json", "--data-disk"];
+    assert_eq!(rows(check(&folder, &options), NOT_READY), expected);
+    let mut named = check(&ready, &options);
+    named.arg(&small);
+    assert_eq!(rows(named, NOT_READY), expected);
+
+    let output = ends(check(&folder, &["--data-disk"]), NOT_READY);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("IMAGE"), "{text}");
+    assert!(
+        lines[1].contains("small.img") && lines[1].contains("size-minimum"),
+        "{text}"
+    );
+    assert!(
+        lines[2].contains("a.raw") && lines[2].contains("ready"),
+        "{text}"
+    );
+
+    // One that cannot be read does not hide the others.
+    let mut named = check(&ready, &options);
+    named.arg(folder.join("missing.raw"));
+    let output = ends(named, UNCHECKED);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        found[0]["error"].as_str().unwrap().contains("No such file"),
+        "{found}"
+    );
+    assert_eq!(found[1]["ready"], true);
+}
+
+#[test]
+fn findings_are_explained() {
+    let text = stdout_of(&mut vhdfs_with(&["check", "--explain", "root-missing"]));
+    assert!(
+        text.starts_with("root-missing (error, stage cmdline)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("source: ") && text.contains("https://"),
+        "{text}"
+    );
+    let output = ends(vhdfs_with(&["check", "--explain", "nonsense"]), UNCHECKED);
+    assert!(describe_refusal(output).contains("no finding is called"));
 }
 
 #[test]

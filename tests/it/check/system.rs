@@ -1,5 +1,7 @@
 //! A Debian that was prepared right, and the same broken in each way that the guide names.
 
+use std::path::{Path, PathBuf};
+
 use check::{Generation, Options};
 
 use super::base::{CMDLINE, base, grub_cfg};
@@ -52,7 +54,7 @@ fn kernel_command_lines() {
 fn boot_menus() {
     Broken::new()
         .remove("/boot/grub/grub.cfg")
-        .expect(&["boot-config"]);
+        .expect(&["grub-config"]);
     let kernel = kernel();
     let entry = |cmdline: &str| {
         format!(
@@ -61,7 +63,10 @@ fn boot_menus() {
     };
     let bls = || {
         Broken::new()
-            .write("/boot/grub/grub.cfg", "insmod blscfg\nblscfg\n")
+            .write(
+                "/boot/grub/grub.cfg",
+                "set timeout=5\ninsmod blscfg\nblscfg\n",
+            )
             .folder("/boot/loader")
             .folder("/boot/loader/entries")
     };
@@ -70,10 +75,10 @@ fn boot_menus() {
     bls()
         .write(&path, entry(&format!("{CMDLINE} quiet")))
         .expect(&["cmdline-quiet"]);
-    bls().expect(&["boot-config"]);
+    bls().expect(&["loader-stops"]);
     // The entry that a saved choice selects counts.
     let saved = grub_cfg(kernel, CMDLINE).replace("default=\"0\"", "default=\"${saved_entry}\"");
-    let choice = "# GRUB Environment Block\nsaved_entry=gnulinux-advanced>gnulinux-recovery\n";
+    let choice = "# GRUB Environment Block\nsaved_entry=gnulinux-advanced>gnulinux-older\n";
     Broken::new()
         .write("/boot/grub/grub.cfg", saved)
         .write("/boot/grub/grubenv", choice)
@@ -87,49 +92,21 @@ fn boot_menus() {
 
 #[test]
 fn kernels() {
-    let kernel = kernel();
+    let path = format!("/boot/vmlinuz-{}", kernel());
+    Broken::new().remove(&path).expect(&["kernel-missing"]);
+    Broken::new().write(&path, "").expect(&["kernel-broken"]);
     Broken::new()
-        .remove(&format!("/boot/vmlinuz-{kernel}"))
-        .expect(&["kernel-unknown"]);
-    for (release, more, findings) in [
-        ("2.6.36-1-amd64", "", &["kernel-numa", "kernel-version"][..]),
-        ("2.6.36-1-amd64", " numa=off", &["kernel-version"]),
-        ("2.6.32-431.el6.x86_64", " numa=off", &[]),
-        ("2.6.32-431.el6.x86_64", "", &["kernel-numa"]),
-        ("2.6.32-279.el6.x86_64", " numa=off", &["kernel-version"]),
-        ("2.6.32-504.el6.x86_64", "", &[]),
-        ("3.7.9", "", &["kernel-version"]),
-        ("3.8.0", "", &[]),
-    ] {
-        let menu = grub_cfg(release, &format!("{CMDLINE}{more}")).replace(
-            &format!("initrd.img-{release}"),
-            &format!("initrd.img-{kernel}"),
-        );
-        Broken::new()
-            .write("/boot/grub/grub.cfg", menu)
-            .write(&format!("/boot/vmlinuz-{release}"), "kernel")
-            .link(&format!("/usr/lib/modules/{release}"), kernel)
-            .expect(findings);
-    }
-}
-
-/// A cpio archive in the kernel's format with these files.
-fn cpio(files: &[&str]) -> Vec<u8> {
-    let folder = Folder::new();
-    for file in files {
-        let path = folder.path(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, "module").unwrap();
-    }
-    let archive = Folder::new();
-    let command = format!(
-        "cd '{}' && find . | cpio --quiet -o -H newc > '{}'",
-        folder.path("").display(),
-        archive.path("cpio").display()
-    );
-    run("cpio", &[&"--version"]);
-    run("sh", &[&"-c", &command]);
-    std::fs::read(archive.path("cpio")).unwrap()
+        .write(&path, "kernel")
+        .expect(&["kernel-broken"]);
+    let whole = std::fs::read(base().root.join(path.trim_start_matches('/'))).unwrap();
+    let cut = &whole[..whole.len() / 2];
+    Broken::new().write(&path, cut).expect(&["kernel-broken"]);
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 4096].fill(0);
+    Broken::new()
+        .write(&path, damaged)
+        .expect(&["kernel-broken"]);
 }
 
 fn packed(tool: &str, args: &[&str], bytes: &[u8]) -> Vec<u8> {
@@ -146,42 +123,109 @@ fn packed(tool: &str, args: &[&str], bytes: &[u8]) -> Vec<u8> {
     std::fs::read(output).unwrap()
 }
 
+/// The files of the right initrd with only those modules that are needed, and without others that
+/// are named.
+struct Unpacked(Folder);
+
+impl Unpacked {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let initrd = base().root.join(format!("boot/initrd.img-{}", kernel()));
+        let command = format!(
+            "cd '{}' && zstd -q -d -c '{}' | cpio --quiet -i -d -m",
+            folder.path("").display(),
+            initrd.display()
+        );
+        run("sh", &[&"-c", &command]);
+        let unpacked = Self(folder);
+        let list = unpacked.modules().join("modules.dep");
+        let needs = std::fs::read_to_string(list).unwrap();
+        let mut kept: Vec<&str> = Vec::new();
+        for module in ["hv_vmbus", "hv_storvsc", "sd_mod"] {
+            let ending = format!("/{module}.ko:");
+            let line = needs
+                .lines()
+                .find(|line| format!("{line} ").contains(&ending));
+            kept.extend(line.into_iter().flat_map(|line| line.split([':', ' '])));
+        }
+        unpacked.keep(&unpacked.modules().join("kernel"), &kept);
+        unpacked
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.0.path("usr/lib/modules").join(kernel())
+    }
+
+    fn keep(&self, folder: &Path, kept: &[&str]) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            let name = path
+                .strip_prefix(self.modules())
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            if path.is_dir() {
+                self.keep(&path, kept);
+            } else if !kept.contains(&name.as_str()) {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    /// An archive of the files without those of these names.
+    fn without(&self, names: &[&str]) -> Vec<u8> {
+        let archive = Folder::new();
+        let filter: String = names
+            .iter()
+            .map(|name| format!("| grep -v '/{name}$' "))
+            .collect();
+        let command = format!(
+            "cd '{}' && find . {filter}| cpio --quiet -o -H newc > '{}'",
+            self.0.path("").display(),
+            archive.path("cpio").display()
+        );
+        run("cpio", &[&"--version"]);
+        run("sh", &[&"-c", &command]);
+        std::fs::read(archive.path("cpio")).unwrap()
+    }
+}
+
 #[test]
 fn initial_ram_disks() {
     let path = format!("/boot/initrd.img-{}", kernel());
-    let (vmbus, storvsc) = (
-        "lib/modules/6/kernel/drivers/hv/hv_vmbus.ko.xz",
-        "lib/modules/6/kernel/drivers/scsi/hv_storvsc.ko",
-    );
-    let both = cpio(&[vmbus, storvsc, "init"]);
-    let microcode = cpio(&["kernel/x86/microcode/AuthenticAMD.bin"]);
+    let unpacked = Unpacked::new();
+    let whole = unpacked.without(&[]);
+    let lacking = unpacked.without(&["hv_storvsc.ko"]);
+    // An archive with microcode in front, which is not packed.
+    let microcode = unpacked.without(&["*", ".*", "[^/]*"]);
     let with = |bytes: &[u8]| Broken::new().write(&path, bytes);
     for (tool, args) in [
-        ("gzip", &["-c"][..]),
-        ("xz", &["-c", "--check=crc32"]),
-        ("xz", &["-c", "--format=lzma"]),
-        ("zstd", &["-q", "-c", "-19"]),
+        ("gzip", &["-1", "-c"][..]),
+        ("xz", &["-0", "-c", "--check=crc32"]),
+        ("xz", &["-0", "-c", "--format=lzma"]),
+        ("zstd", &["-q", "-c", "-1"]),
         ("lz4", &["-q", "-c", "-l"]),
     ] {
-        let body = packed(tool, args, &both);
-        with(&body).expect(&[]);
+        let body = packed(tool, args, &whole);
         with(&[&microcode[..], &body].concat()).expect(&[]);
-        let lacking = packed(tool, args, &cpio(&["init", vmbus]));
-        with(&[&microcode[..], &lacking].concat()).expect(&["hv-storvsc"]);
+        with(&packed(tool, args, &lacking)).expect(&["hv-storvsc"]);
     }
-    with(&both).expect(&[]);
-    with(&cpio(&[storvsc])).expect(&["hv-vmbus"]);
-    with(&cpio(&["init"])).expect(&["hv-storvsc", "hv-vmbus"]);
-    with(&packed("bzip2", &["-c"], &both)).expect(&["initrd-unreadable"]);
-    with(b"#!/bin/sh\n").expect(&["initrd-unreadable"]);
-    let cut = packed("gzip", &["-c"], &cpio(&["init", "a", "b"]));
-    with(&cut[..cut.len() / 2]).expect(&["initrd-unreadable"]);
-    Broken::new().remove(&path).expect(&["initrd-unreadable"]);
+    with(&whole).expect(&[]);
+    with(&unpacked.without(&["hv_vmbus.ko"])).expect(&["hv-vmbus"]);
+    with(&unpacked.without(&["scsi_transport_fc.ko"])).expect(&["initrd-modules"]);
+    with(&unpacked.without(&["sd_mod.ko"])).expect(&["initrd-modules"]);
+    with(&unpacked.without(&["init"])).expect(&["initrd-init"]);
+    with(&packed("bzip2", &["-1", "-c"], &whole)).expect(&["initrd-unreadable"]);
+    with(b"#!/bin/sh\n").expect(&["initrd-damaged"]);
+    with(b"").expect(&["initrd-damaged"]);
+    let cut = packed("gzip", &["-1", "-c"], &whole);
+    with(&cut[..cut.len() / 2]).expect(&["initrd-damaged"]);
+    Broken::new().remove(&path).expect(&["initrd-missing"]);
     // Built into the kernel, they need not be in the initrd.
     let built_in = format!("/usr/lib/modules/{}/modules.builtin", kernel());
-    let broken = with(&cpio(&["init"]));
-    let list = broken.text(&built_in)
-        + "kernel/drivers/hv/hv_vmbus.ko\nkernel/drivers/scsi/hv_storvsc.ko\n";
+    let broken = with(&lacking);
+    let list = broken.text(&built_in) + "kernel/drivers/scsi/hv_storvsc.ko\n";
     broken.write(&built_in, list).expect(&[]);
 }
 
@@ -218,41 +262,102 @@ fn drivers() {
     no_drivers.expect(&["kernel-unknown"]);
 }
 
+const PACKAGES: &str = "/usr/lib/python3/dist-packages";
+
+/// cloud-init with its units and the files that are looked at.
 fn with_cloud_init(broken: Broken) -> Broken {
+    let units = "/usr/lib/systemd/system";
+    let wants = "/etc/systemd/system/cloud-init.target.wants";
+    let generator = "/usr/lib/systemd/system-generators/cloud-init-generator";
+    let mut broken = broken
+        .program("/usr/bin/cloud-init", "#!/usr/bin/python3\n")
+        .program(generator, "#!/bin/sh\n")
+        .write(
+            &format!("{units}/cloud-init.target"),
+            "[Unit]\nAfter=multi-user.target\n",
+        )
+        .folder(wants);
+    for stage in [
+        "cloud-init-local",
+        "cloud-init",
+        "cloud-config",
+        "cloud-final",
+    ] {
+        let unit = format!("{units}/{stage}.service");
+        let text = "[Service]\nType=oneshot\nExecStart=/usr/bin/cloud-init\n";
+        broken = broken
+            .write(&unit, text)
+            .link(&format!("{wants}/{stage}.service"), &unit);
+    }
+    for module in ["yaml", "jinja2", "requests"] {
+        let folder = format!("{PACKAGES}/{module}");
+        broken = broken
+            .folder(&folder)
+            .write(&format!("{folder}/__init__.py"), "#\n");
+    }
+    for folder in ["", "/sources", "/sources/helpers", "/cmd"] {
+        broken = broken.folder(&format!("{PACKAGES}/cloudinit{folder}"));
+    }
+    for file in [
+        "sources/DataSourceAzure.py",
+        "sources/__init__.py",
+        "sources/helpers/azure.py",
+        "settings.py",
+        "util.py",
+        "cmd/main.py",
+    ] {
+        broken = broken.write(&format!("{PACKAGES}/cloudinit/{file}"), "#\n");
+    }
     broken
-        .write("/usr/bin/cloud-init", "#!/usr/bin/python3\n")
+        .write(&format!("{PACKAGES}/configobj.py"), "#\n")
         .folder("/etc/cloud")
         .folder("/etc/cloud/cloud.cfg.d")
-        .write("/etc/cloud/cloud.cfg", "users: [default]\n")
-        .folder("/usr/lib/python3/dist-packages/cloudinit")
         .write(
-            "/usr/lib/python3/dist-packages/cloudinit/version.py",
+            "/etc/cloud/cloud.cfg",
+            "users: [default]\ncloud_init_modules:\n - users-groups\n - ssh\n",
+        )
+        .write(
+            &format!("{PACKAGES}/cloudinit/version.py"),
             "__VERSION__ = \"22.4.2\"\n",
         )
 }
 
 const SOURCES: &str = "/etc/cloud/cloud.cfg.d/91-azure_datasource.cfg";
 
+/// Without an agent that runs, nothing makes host keys either.
 #[test]
 fn agents() {
     let gone = || Broken::new().remove("/usr/sbin/waagent");
-    gone().expect_change(&["agent-missing"], &["agent-version"]);
-    with_cloud_init(gone()).expect_change(&["agent-extensions"], &["agent-version"]);
+    let less = &["agent-version"][..];
+    gone().expect_change(&["agent-missing", "sshd-host-keys"], less);
+    with_cloud_init(gone()).expect_change(&["agent-extensions"], less);
     with_cloud_init(gone())
         .write(SOURCES, "datasource_list: [ Azure ]\n")
-        .expect_change(&["agent-extensions"], &["agent-version"]);
+        .expect_change(&["agent-extensions"], less);
     with_cloud_init(gone())
         .write(SOURCES, "datasource_list: [ NoCloud, None ]\n")
-        .expect_change(&["cloud-init-datasource"], &["agent-version"]);
+        .expect_change(&["cloud-init-datasource", "sshd-host-keys"], less);
     with_cloud_init(gone())
         .write("/etc/cloud/cloud-init.disabled", "")
-        .expect_change(&["agent-missing"], &["agent-version"]);
+        .expect_change(&["cloud-init-disabled", "sshd-host-keys"], less);
+    with_cloud_init(gone())
+        .link("/etc/systemd/system/cloud-config.service", "/dev/null")
+        .expect_change(&["cloud-init-units", "sshd-host-keys"], less);
+    with_cloud_init(gone())
+        .remove(&format!("{PACKAGES}/cloudinit/sources/DataSourceAzure.py"))
+        .expect_change(&["cloud-init-program", "sshd-host-keys"], less);
     Broken::new()
         .remove("/etc/systemd/system/multi-user.target.wants/walinuxagent.service")
-        .expect(&["agent-disabled"]);
+        .expect(&["agent-disabled", "sshd-host-keys"]);
     Broken::new()
         .link("/etc/systemd/system/walinuxagent.service", "/dev/null")
-        .expect(&["agent-disabled"]);
+        .expect(&["agent-disabled", "sshd-host-keys"]);
+    Broken::new()
+        .remove(&format!("{PACKAGES}/azurelinuxagent/agent.py"))
+        .expect(&["agent-program"]);
+    Broken::new()
+        .write("/var/lib/waagent/provisioned", "x")
+        .expect(&["agent-provisioned"]);
 }
 
 #[test]
@@ -270,7 +375,7 @@ fn configuration_of_the_agent() {
             "Provisioning.Agent=auto",
             "Provisioning.Agent=cloud-init",
         )
-        .expect(&["agent-provisioning"]);
+        .expect(&["agent-provisioning", "sshd-host-keys"]);
     let swap = with("ResourceDisk.EnableSwap=n", "ResourceDisk.EnableSwap=y");
     Broken::new().write(conf, &swap).expect(&[]);
     let unformatted = swap.replace("ResourceDisk.Format=y", "ResourceDisk.Format=n");

@@ -1,0 +1,171 @@
+//! The root file system that the kernel's command line names.
+
+use crate::content::Content;
+use crate::context::Context;
+use crate::loader::Boot;
+use crate::report::Stage;
+use crate::rules::Rule;
+use crate::rules::cmdline as rules;
+use crate::volumes::{Named, Volume, Volumes};
+
+use super::{has_word, last};
+
+/// Targets and words with which a machine ends in a shell of its administrator.
+const RESCUE_WORDS: [&str; 6] = ["single", "s", "S", "1", "emergency", "rescue"];
+const RESCUE_TARGETS: [&str; 6] = [
+    "rescue.target",
+    "emergency.target",
+    "rescue",
+    "emergency",
+    "poweroff.target",
+    "halt.target",
+];
+/// Modules without which a machine in Azure has no disk or no network.
+const NEEDED_MODULES: [&str; 3] = ["hv_vmbus", "hv_storvsc", "hv_netvsc"];
+
+/// What the command line says of the root file system.
+pub(crate) enum Root<'v> {
+    /// It is on this volume.
+    On(&'v Volume),
+    /// There is no `root=`.
+    Unnamed,
+    /// It cannot be found; there is a finding.
+    Lost,
+}
+
+/// Judges the command line, and finds the root file system that it names.
+pub(crate) fn follow<'v>(
+    boot: &Boot,
+    cmdline: &str,
+    volumes: &'v Volumes,
+    context: &Context<'_>,
+) -> Root<'v> {
+    let find = |rule: &Rule, message: String| {
+        context.find_at(rule, &boot.file, boot.line, message);
+    };
+    judge_words(cmdline, &find);
+    let Some(name) = last(cmdline, "root").filter(|name| !name.is_empty()) else {
+        return Root::Unnamed;
+    };
+    let root = resolve(name, "root=", volumes, &find);
+    if let Root::On(volume) = root {
+        let kind = last(cmdline, "rootfstype").unwrap_or_default();
+        if !kind.is_empty() && !kind.split(',').any(|kind| is_kind(kind, volume.content)) {
+            let found = volume.content.name();
+            find(
+                &rules::ROOT_TYPE,
+                format!(
+                    "`rootfstype={kind}` is given, and {} holds {found}",
+                    volume.place()
+                ),
+            );
+        }
+        context.evidence(Stage::Cmdline, format!("root={name} is {}", volume.place()));
+    }
+    root
+}
+
+/// Finds the file system of a name, and reports where that cannot be done.
+pub(crate) fn resolve<'v>(
+    name: &str,
+    what: &str,
+    volumes: &'v Volumes,
+    find: &dyn Fn(&Rule, String),
+) -> Root<'v> {
+    match volumes.named(name) {
+        Named::Found(volume) => match volume.content {
+            Content::Lvm | Content::Luks | Content::Raid => {
+                let found = volume.content.name();
+                find(
+                    &rules::ROOT_HIDDEN,
+                    format!("`{what}{name}` is {}, which holds {found}", volume.place()),
+                );
+                Root::Lost
+            }
+            Content::Swap | Content::Unknown | Content::Ntfs => {
+                let found = volume.content.name();
+                find(
+                    &rules::ROOT_MISSING,
+                    format!(
+                        "`{what}{name}` is {}, which holds no file system of Linux ({found})",
+                        volume.place()
+                    ),
+                );
+                Root::Lost
+            }
+            _ => Root::On(volume),
+        },
+        Named::Missing => {
+            find(
+                &rules::ROOT_MISSING,
+                format!("`{what}{name}` names no file system of this image"),
+            );
+            Root::Lost
+        }
+        Named::Unknown(why) => {
+            find(
+                &rules::ROOT_HIDDEN,
+                format!("`{what}{name}` could not be followed: {why}"),
+            );
+            Root::Lost
+        }
+        Named::NoDevice => {
+            find(
+                &rules::ROOT_HIDDEN,
+                format!("`{what}{name}` is no device, and was not followed"),
+            );
+            Root::Lost
+        }
+    }
+}
+
+fn judge_words(cmdline: &str, find: &dyn Fn(&Rule, String)) {
+    let words = RESCUE_WORDS.iter().find(|word| has_word(cmdline, word));
+    let target = ["systemd.unit", "rd.systemd.unit"]
+        .iter()
+        .filter_map(|name| last(cmdline, name))
+        .find(|target| RESCUE_TARGETS.contains(target));
+    let stops = ["break", "rd.break", "rdinit_stop"]
+        .iter()
+        .find(|word| has_word(cmdline, word) || last(cmdline, word).is_some());
+    if let Some(word) = words.copied().or(target).or(stops.copied()) {
+        find(
+            &rules::CMDLINE_RESCUE,
+            format!("`{word}` on the command line ends in a shell, and not in the system"),
+        );
+    }
+    for list in [
+        "modprobe.blacklist",
+        "module_blacklist",
+        "rd.driver.blacklist",
+    ] {
+        let values = cmdline
+            .split_whitespace()
+            .filter_map(|word| word.split_once('='));
+        for (_, value) in values.filter(|(name, _)| *name == list) {
+            let blocked = value.split(',').map(|module| module.replace('-', "_"));
+            for module in blocked.filter(|module| NEEDED_MODULES.contains(&module.as_str())) {
+                find(
+                    &rules::CMDLINE_BLACKLIST,
+                    format!("`{list}=` on the command line keeps `{module}` from being loaded"),
+                );
+            }
+        }
+    }
+}
+
+/// Whether a type of file system is that of a content.
+pub(crate) fn is_kind(kind: &str, content: Content) -> bool {
+    match content {
+        Content::Ext => matches!(kind, "ext2" | "ext3" | "ext4" | "auto"),
+        Content::Xfs => matches!(kind, "xfs" | "auto"),
+        Content::Btrfs => matches!(kind, "btrfs" | "auto"),
+        Content::Fat => matches!(kind, "vfat" | "msdos" | "umsdos" | "auto"),
+        Content::Swap => kind == "swap",
+        Content::Squashfs => matches!(kind, "squashfs" | "auto"),
+        Content::Erofs => matches!(kind, "erofs" | "auto"),
+        Content::F2fs => matches!(kind, "f2fs" | "auto"),
+        Content::Iso9660 => matches!(kind, "iso9660" | "auto"),
+        _ => true,
+    }
+}

@@ -1,0 +1,53 @@
+//! Rules of the stage "cmdline".
+
+rules! {
+    Cmdline;
+    CMDLINE_CONSOLE: "cmdline-console", Warning, SystemRequirements,
+        "`console=ttyS0` is not on the command line of the default kernel.",
+        "add `console=ttyS0` to GRUB_CMDLINE_LINUX and run `grub-mkconfig`";
+    CMDLINE_EARLYPRINTK: "cmdline-earlyprintk", Warning, SystemRequirements,
+        "`earlyprintk=ttyS0` is not on the command line.",
+        "add `earlyprintk=ttyS0` to GRUB_CMDLINE_LINUX and run `grub-mkconfig`";
+    CMDLINE_ROOTDELAY: "cmdline-rootdelay", Warning, SystemRequirements,
+        "`rootdelay=300` is not on the command line.",
+        "add `rootdelay=300` to GRUB_CMDLINE_LINUX and run `grub-mkconfig`";
+    CMDLINE_IFNAMES: "cmdline-ifnames", Info, SystemRequirements,
+        "`net.ifnames=0` is not on the command line.",
+        "add `net.ifnames=0` to GRUB_CMDLINE_LINUX where names such as `eth0` are relied on";
+    CMDLINE_RHGB: "cmdline-rhgb", Warning, SystemRequirements,
+        "`rhgb` is on the command line.",
+        "remove `rhgb` from the kernel command line";
+    CMDLINE_QUIET: "cmdline-quiet", Warning, SystemRequirements,
+        "`quiet` is on the command line.",
+        "remove `quiet` from the kernel command line";
+    CMDLINE_CRASHKERNEL: "cmdline-crashkernel", Warning, SystemRequirements,
+        "`crashkernel=auto` is on the command line.",
+        "remove `crashkernel=auto`, which takes 128 MB of memory, where it is not needed";
+    ROOT_MISSING: "root-missing", Error, KernelParameters,
+        "`root=` names no file system of the image, so the boot ends in the shell of the initial RAM disk.",
+        "correct `root=` (`blkid` shows the names), such as in `/etc/default/grub`, and run {grub}";
+    ROOT_UNNAMED: "root-unnamed", Error, KernelParameters,
+        "The command line names no root file system, and nothing else does.",
+        "add `root=UUID=` and the identifier that `blkid` shows, and run {grub}";
+    ROOT_UNNAMED_UNKNOWN: "root-unnamed-unknown", Unknown, KernelParameters,
+        "The command line names no root file system; the initial RAM disk may find it by itself.",
+        "check by hand that the initial RAM disk finds the root file system";
+    ROOT_HIDDEN: "root-hidden", Unknown, KernelParameters,
+        "The root file system is where it cannot be looked into: LVM, LUKS, RAID, another disk.",
+        "check by hand that `root=` names the root file system";
+    ROOT_TYPE: "root-type", Error, KernelParameters,
+        "`rootfstype=` is not the type of the root file system.",
+        "correct or remove `rootfstype=`, and run {grub}";
+    CMDLINE_RESCUE: "cmdline-rescue", Error, KernelParameters,
+        "The command line ends the boot in a shell of the administrator.",
+        "remove the word from the command line, and run {grub}";
+    CMDLINE_BLACKLIST: "cmdline-blacklist", Error, KernelParameters,
+        "The command line keeps a driver of Hyper-V from being loaded.",
+        "remove the module from the list on the command line, and run {grub}";
+    CMDLINE_INIT: "cmdline-init", Error, KernelParameters,
+        "`init=` names a program that is not there.",
+        "correct or remove `init=`, and run {grub}";
+    ROOTDELAY_LONG: "cmdline-rootdelay-long", Info, KernelParameters,
+        "`rootdelay=300` is there as the guide asks; with initramfs-tools a boot whose disk is late or missing waits for all of the five minutes.",
+        "nothing, or a smaller number where boots are slow";
+}

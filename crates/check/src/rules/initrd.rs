@@ -1,0 +1,38 @@
+//! Rules of the stage "initrd".
+
+rules! {
+    Initrd;
+    HV_VMBUS: "hv-vmbus", Error, KernelModules,
+        "`hv_vmbus` is neither in the kernel nor in its initrd.",
+        "rebuild the initrd, such as with `dracut --add-drivers \"hv_vmbus hv_netvsc hv_storvsc\"`";
+    HV_STORVSC: "hv-storvsc", Error, KernelModules,
+        "`hv_storvsc` is neither in the kernel nor in its initrd.",
+        "rebuild the initrd, such as with `dracut --add-drivers \"hv_vmbus hv_netvsc hv_storvsc\"`";
+    INITRD_UNREADABLE: "initrd-unreadable", Unknown, KernelModules,
+        "The initrd cannot be read to the end, and a Hyper-V module was not found before.",
+        "look with `lsinitrd` or `lsinitramfs` whether it holds hv_vmbus and hv_storvsc";
+    INITRD_MISSING: "initrd-missing", Error, Grub,
+        "The boot loader loads an initial RAM disk that is not there.",
+        "run {initrd}, or {grub}";
+    INITRD_DAMAGED: "initrd-damaged", Error, Initramfs,
+        "The initial RAM disk is empty, cut off or damaged.",
+        "run {initrd}";
+    INITRD_INIT: "initrd-init", Error, Initramfs,
+        "The program that the kernel starts from the initial RAM disk is not there, or cannot run.",
+        "run {initrd}";
+    INITRD_MODULES: "initrd-modules", Error, Initramfs,
+        "A driver of the disk or of the root file system, or something that it needs, is not in the initial RAM disk.",
+        "run {initrd}, with all drivers (`MODULES=most` in `/etc/initramfs-tools/initramfs.conf`, `hostonly=no` in `/etc/dracut.conf.d`)";
+    INITRD_BLOCKED: "initrd-blocked", Error, Initramfs,
+        "A file in the initial RAM disk keeps a driver of the disk from being loaded.",
+        "remove the line from `/etc/modprobe.d`, and run {initrd}";
+    INITRD_WAITS: "initrd-waits", Error, Initramfs,
+        "The initial RAM disk waits for a device of the machine that it was made on.",
+        "run {initrd} with `hostonly=no` in `/etc/dracut.conf.d`";
+    INITRD_ROOT: "initrd-root", Error, Initramfs,
+        "A command line that is built into the initial RAM disk names a root file system that is not in the image.",
+        "run {initrd} with `hostonly_cmdline=no` in `/etc/dracut.conf.d`";
+    INITRD_NEEDED: "initrd-needed", Error, Initramfs,
+        "There is no initial RAM disk, and the kernel cannot find its root file system without one.",
+        "add an initrd, run {initrd} and {grub}";
+}

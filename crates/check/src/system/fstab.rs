@@ -1,0 +1,381 @@
+//! `/etc/fstab`: what is mounted, and what keeps the boot from going on.
+//!
+//! Source: the manuals of fstab, systemd.mount and systemd-fstab-generator: a device of a line
+//! that is required and does not appear ends the boot in the emergency shell.
+
+use crate::cmdline::{has_word, is_kind};
+use crate::content::Content;
+use crate::context::Context;
+use crate::files::{Mount, Tree};
+use crate::rules::Rule;
+use crate::rules::system as rules;
+use crate::unread::Unread;
+use crate::volumes::{Named, Volume, Volumes};
+
+pub(crate) const PATH: &str = "/etc/fstab";
+/// File systems without a device of a disk.
+const WITHOUT_DEVICE: [&str; 24] = [
+    "proc",
+    "sysfs",
+    "tmpfs",
+    "devtmpfs",
+    "devpts",
+    "securityfs",
+    "cgroup",
+    "cgroup2",
+    "debugfs",
+    "tracefs",
+    "configfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "ramfs",
+    "efivarfs",
+    "bpf",
+    "overlay",
+    "binfmt_misc",
+    "pstore",
+    "rpc_pipefs",
+    "autofs",
+    "none",
+    "selinuxfs",
+];
+/// File systems on other machines, which the boot does not wait for.
+const REMOTE: [&str; 10] = [
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "ceph",
+    "glusterfs",
+    "fuse.sshfs",
+    "9p",
+    "davfs",
+];
+/// Devices and paths that are not on the OS disk: the resource disk, and memory.
+const NOT_ON_OS_DISK: [&str; 6] = [
+    "/mnt/",
+    "/dev/disk/cloud/azure_resource",
+    "/dev/disk/azure/resource",
+    "/dev/disk/azure/scsi",
+    "/dev/zram",
+    "/dev/sdb",
+];
+
+/// A line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Line {
+    /// Number of the line, from 1.
+    pub(crate) number: u32,
+    /// The device.
+    pub(crate) device: String,
+    /// The folder.
+    pub(crate) folder: String,
+    /// The type of the file system.
+    pub(crate) kind: String,
+    /// The options.
+    pub(crate) options: Vec<String>,
+}
+
+impl Line {
+    fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|found| found == option)
+    }
+
+    /// Whether the boot does not go on without it.
+    fn is_required(&self) -> bool {
+        let later = [
+            "noauto",
+            "nofail",
+            "_netdev",
+            "x-systemd.automount",
+            "comment=systemd.automount",
+        ];
+        !later.iter().any(|option| self.has(option))
+            && self.kind != "swap"
+            && !REMOTE.contains(&self.kind.as_str())
+            && !self.kind.starts_with("fuse")
+    }
+
+    fn is_bind(&self) -> bool {
+        self.has("bind") || self.has("rbind") || self.kind == "bind"
+    }
+}
+
+/// The lines of a text; a number stands for each that has too few fields.
+pub(crate) fn parse(text: &str) -> Vec<Result<Line, u32>> {
+    let mut lines = Vec::new();
+    for (number, line) in (1..).zip(text.lines().take(4096)) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut fields = line.split_whitespace();
+        let (device, folder) = (fields.next(), fields.next());
+        let (Some(device), Some(folder)) = (device, folder) else {
+            lines.push(Err(number));
+            continue;
+        };
+        lines.push(Ok(Line {
+            number,
+            device: unescaped(device),
+            folder: unescaped(folder),
+            kind: fields.next().unwrap_or("auto").to_owned(),
+            options: fields
+                .next()
+                .unwrap_or_default()
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
+        }));
+    }
+    lines
+}
+
+/// A field with `\040` for a blank.
+fn unescaped(field: &str) -> String {
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(field.to_owned(), |text, (code, letter)| {
+        text.replace(code, letter)
+    })
+}
+
+/// The folder without slashes at its end, and empty for the root.
+fn normal(folder: &str) -> String {
+    let mut normal = String::new();
+    for part in folder.split('/').filter(|part| !part.is_empty()) {
+        normal.push('/');
+        normal.push_str(part);
+    }
+    normal
+}
+
+/// The file systems of the system, as the lines mount them on the root.
+pub(crate) fn mounts(lines: &[Result<Line, u32>], volumes: &Volumes) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    for line in lines.iter().flatten().take(256) {
+        let folder = normal(&line.folder);
+        if folder.is_empty() || !line.folder.starts_with('/') || line.has("noauto") {
+            continue;
+        }
+        if let Named::Found(volume) = volumes.named(&line.device)
+            && let Some(files) = &volume.files
+        {
+            mounts.push(Mount {
+                at: folder,
+                files: files.clone(),
+                below: String::new(),
+            });
+        }
+    }
+    mounts
+}
+
+/// Judges the lines.
+pub(crate) fn judge(
+    text: Option<&str>,
+    cmdline: &str,
+    root: &Volume,
+    tree: &Tree,
+    volumes: &Volumes,
+    context: &Context<'_>,
+) -> Result<(), Unread> {
+    let lines = parse(text.unwrap_or_default());
+    let find = |rule: &Rule, line: u32, message: String| {
+        context.find_at(rule, PATH, line, message);
+    };
+    let stays_read_only = has_word(cmdline, "ro") && !has_word(cmdline, "rw");
+    let of_root = lines
+        .iter()
+        .flatten()
+        .find(|line| normal(&line.folder).is_empty() && line.folder.starts_with('/'));
+    if of_root.is_none() && stays_read_only {
+        let message = "the kernel mounts the root file system read-only, and no line of \
+                       `/etc/fstab` makes it writable";
+        context.find_in(&rules::FSTAB_ROOT, PATH, message);
+    }
+    for line in &lines {
+        match line {
+            Ok(line) => judge_line(line, stays_read_only, root, tree, volumes, &find)?,
+            Err(number) => find(
+                &rules::FSTAB_FORM,
+                *number,
+                format!("line {number} of `{PATH}` has too few fields, and is left out"),
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn judge_line(
+    line: &Line,
+    stays_read_only: bool,
+    root: &Volume,
+    tree: &Tree,
+    volumes: &Volumes,
+    find: &dyn Fn(&Rule, u32, String),
+) -> Result<(), Unread> {
+    let number = line.number;
+    if line.kind == "swap" {
+        let elsewhere = NOT_ON_OS_DISK
+            .iter()
+            .any(|place| line.device.starts_with(place));
+        if !elsewhere && !line.has("noauto") {
+            let device = &line.device;
+            find(
+                &rules::FSTAB_SWAP,
+                number,
+                format!("`/etc/fstab` has swap on the OS disk: {device}"),
+            );
+        }
+        return Ok(());
+    }
+    let folder = normal(&line.folder);
+    if WITHOUT_DEVICE.contains(&line.kind.as_str()) && !line.is_bind() {
+        return Ok(());
+    }
+    if folder.is_empty() {
+        return judge_root(line, stays_read_only, root, volumes, find);
+    }
+    if !line.is_required() {
+        return Ok(());
+    }
+    if line.is_bind() || line.device.starts_with('/') && !line.device.starts_with("/dev/") {
+        if !tree.exists(&line.device)? {
+            let (device, folder) = (&line.device, &line.folder);
+            find(
+                &rules::FSTAB_DEVICE,
+                number,
+                format!("`{device}` is to be mounted on `{folder}`, and is not there"),
+            );
+        }
+        return Ok(());
+    }
+    judge_device(line, volumes, find);
+    Ok(())
+}
+
+fn judge_device(line: &Line, volumes: &Volumes, find: &dyn Fn(&Rule, u32, String)) {
+    let (device, folder, number) = (&line.device, &line.folder, line.number);
+    match volumes.named(device) {
+        Named::Found(volume) if !is_kind(&line.kind, volume.content) => find(
+            &rules::FSTAB_TYPE,
+            number,
+            format!(
+                "`{device}` is to be mounted on `{folder}` as {}, and {} holds {}",
+                line.kind,
+                volume.place(),
+                volume.content.name()
+            ),
+        ),
+        Named::Found(volume) if matches!(volume.content, Content::Unknown | Content::Swap) => find(
+            &rules::FSTAB_TYPE,
+            number,
+            format!("`{device}` is to be mounted on `{folder}`, and holds no file system"),
+        ),
+        Named::Found(_) => {}
+        Named::Missing => find(
+            &rules::FSTAB_DEVICE,
+            number,
+            format!(
+                "`{device}` is to be mounted on `{folder}`, and nothing in this image has this \
+                 name; without it the boot stops"
+            ),
+        ),
+        Named::Unknown(why) => find(
+            &rules::FSTAB_UNKNOWN,
+            number,
+            format!("`{device}` is to be mounted on `{folder}` and was not followed: {why}"),
+        ),
+        Named::NoDevice => find(
+            &rules::FSTAB_UNKNOWN,
+            number,
+            format!("`{device}` is to be mounted on `{folder}`, and is no device"),
+        ),
+    }
+}
+
+/// The line of the root file system makes it writable: where its name is wrong, it stays as the
+/// kernel mounted it.
+fn judge_root(
+    line: &Line,
+    stays_read_only: bool,
+    root: &Volume,
+    volumes: &Volumes,
+    find: &dyn Fn(&Rule, u32, String),
+) -> Result<(), Unread> {
+    let (device, number) = (&line.device, line.number);
+    let rule = match stays_read_only {
+        true => &rules::FSTAB_ROOT,
+        false => &rules::FSTAB_ROOT_NAME,
+    };
+    match volumes.named(device) {
+        Named::Found(volume) if volume.number == root.number => {
+            if !is_kind(&line.kind, volume.content) {
+                let (kind, found) = (&line.kind, volume.content.name());
+                find(
+                    rule,
+                    number,
+                    format!("the root file system is given as {kind}, and is {found}"),
+                );
+            }
+        }
+        Named::Found(volume) => find(
+            &rules::FSTAB_ROOT_NAME,
+            number,
+            format!(
+                "the root file system is given as `{device}`, which is {}",
+                volume.place()
+            ),
+        ),
+        Named::Missing => find(
+            rule,
+            number,
+            format!(
+                "the root file system is given as `{device}`, which is not in this image; it stays read-only"
+            ),
+        ),
+        Named::Unknown(_) | Named::NoDevice => {}
+    }
+    if line.has("ro") && !line.has("rw") {
+        find(
+            &rules::ROOT_READ_ONLY,
+            number,
+            "the root file system is mounted read-only; whether the system runs so is not known"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lines() {
+        let text = "# x\nUUID=1 / ext4 defaults 0 1\n\nLABEL=a\\040b /data xfs nofail,x 0 0\nbad\n";
+        let lines = parse(text);
+        let second = lines[1].as_ref().unwrap();
+        assert_eq!((second.device.as_str(), second.number), ("LABEL=a b", 4));
+        assert!(!second.is_required());
+        assert!(lines[0].as_ref().unwrap().is_required());
+        assert_eq!(lines[2], Err(5));
+        assert_eq!(normal("//boot/efi/"), "/boot/efi");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text: String) {
+            let _ = parse(&text);
+        }
+    }
+}

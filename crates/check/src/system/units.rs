@@ -1,0 +1,534 @@
+//! Units of systemd: which are there, which are started, and what keeps one from running.
+//!
+//! Source: the manuals systemd.unit and systemd.service.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use super::accounts::Accounts;
+use crate::elf;
+use crate::files::Tree;
+use crate::unread::Unread;
+
+/// Folders of units, the first has the last word.
+const FOLDERS: [&str; 4] = [
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+/// Most units that are followed.
+const MAX_UNITS: usize = 2000;
+/// Settings that start other units.
+const STARTING: [&str; 5] = ["Wants", "Requires", "BindsTo", "Upholds", "Requisite"];
+/// Folders of links that start services without systemd, and OpenRC's.
+const START_FOLDERS: [&str; 8] = [
+    "/etc/rcS.d",
+    "/etc/rc2.d",
+    "/etc/rc3.d",
+    "/etc/rc.d/rc3.d",
+    "/etc/init.d/rc3.d",
+    "/etc/runlevels/default",
+    "/etc/runlevels/boot",
+    "/etc/runlevels/sysinit",
+];
+
+/// A unit that was loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Unit {
+    /// Its file.
+    pub(crate) path: String,
+    settings: Vec<Setting>,
+}
+
+#[derive(Clone, Debug)]
+struct Setting {
+    section: String,
+    key: String,
+    value: String,
+    path: Rc<str>,
+    line: u32,
+}
+
+/// What loading a unit comes to.
+#[derive(Clone, Debug)]
+pub(crate) enum Load {
+    /// There is none of this name.
+    Missing,
+    /// A link of this name leads nowhere.
+    Dangling(String),
+    /// It is masked.
+    Masked(String),
+    /// It is there.
+    Found(Rc<Unit>),
+}
+
+/// What keeps a service from running.
+#[derive(Clone, Debug)]
+pub(crate) struct Obstacle {
+    /// What.
+    pub(crate) why: String,
+    /// File that says so.
+    pub(crate) path: String,
+    /// Line in it, from 1, or 0.
+    pub(crate) line: u32,
+    /// Whether it only may keep the service from running.
+    pub(crate) is_unsure: bool,
+}
+
+/// The units of a system.
+pub(crate) struct Units<'t> {
+    tree: &'t Tree,
+    loaded: RefCell<HashMap<String, Load>>,
+    started: RefCell<Option<Rc<BTreeSet<String>>>>,
+    is_systemd: bool,
+}
+
+impl<'t> Units<'t> {
+    /// The units of a system; `is_systemd` says whether systemd is its init.
+    pub(crate) fn new(tree: &'t Tree, is_systemd: bool) -> Self {
+        Self {
+            tree,
+            loaded: RefCell::default(),
+            started: RefCell::default(),
+            is_systemd,
+        }
+    }
+
+    /// Whether systemd is the system's init.
+    pub(crate) fn is_systemd(&self) -> bool {
+        self.is_systemd
+    }
+
+    /// Loads a unit by its name.
+    pub(crate) fn load(&self, name: &str) -> Result<Load, Unread> {
+        if let Some(found) = self.loaded.borrow().get(name) {
+            return Ok(found.clone());
+        }
+        let found = self.load_anew(name)?;
+        self.loaded
+            .borrow_mut()
+            .insert(name.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    fn load_anew(&self, name: &str) -> Result<Load, Unread> {
+        let mut names = vec![name.to_owned()];
+        if let Some((prefix, rest)) = name.split_once('@')
+            && let Some((_, kind)) = rest.rsplit_once('.')
+        {
+            names.push(format!("{prefix}@.{kind}"));
+        }
+        let mut dangling = None;
+        for name in &names {
+            for folder in FOLDERS {
+                let path = format!("{folder}/{name}");
+                if !self.tree.exists_as_link(&path)? {
+                    continue;
+                }
+                if self.tree.link(&path)?.as_deref() == Some("/dev/null") {
+                    return Ok(Load::Masked(path));
+                }
+                match self.tree.meta(&path)? {
+                    Some(meta) if meta.is_file() && meta.size == 0 => {
+                        return Ok(Load::Masked(path));
+                    }
+                    Some(meta) if meta.is_file() => {
+                        let unit = self.read(&path, &names)?;
+                        return Ok(Load::Found(Rc::new(unit)));
+                    }
+                    // The name is taken: what is in folders further down does not count.
+                    _ => dangling = dangling.or(Some(path)),
+                }
+                if let Some(path) = &dangling {
+                    return Ok(Load::Dangling(path.clone()));
+                }
+            }
+        }
+        Ok(Load::Missing)
+    }
+
+    fn read(&self, path: &str, names: &[String]) -> Result<Unit, Unread> {
+        let mut unit = Unit {
+            path: path.to_owned(),
+            settings: Vec::new(),
+        };
+        let text = self.tree.text(path)?.unwrap_or_default();
+        unit.add(path, &text);
+        let mut drop_ins = std::collections::BTreeMap::new();
+        let alias = self
+            .tree
+            .resolve(path)?
+            .map(|(path, _)| path)
+            .unwrap_or_default();
+        let alias = alias.rsplit('/').next().unwrap_or_default().to_owned();
+        let kind = alias.rsplit('.').next().unwrap_or_default().to_owned();
+        for name in names.iter().chain([&alias, &kind]) {
+            for folder in FOLDERS.iter().rev() {
+                for (path, text) in self.tree.texts_in(&format!("{folder}/{name}.d"), ".conf")? {
+                    let file = path.rsplit('/').next().unwrap_or_default().to_owned();
+                    drop_ins.insert(file, (path, text));
+                }
+            }
+        }
+        for (path, text) in drop_ins.values() {
+            unit.add(path, text);
+        }
+        Ok(unit)
+    }
+
+    /// The unit that a machine starts.
+    pub(crate) fn default_target(&self, cmdline: &str) -> Result<String, Unread> {
+        if let Some(target) = crate::cmdline::last(cmdline, "systemd.unit") {
+            let ending = if target.contains('.') { "" } else { ".target" };
+            return Ok(format!("{target}{ending}"));
+        }
+        let level = ["2", "3", "4", "5"]
+            .iter()
+            .find(|l| crate::cmdline::has_word(cmdline, l));
+        Ok(match level {
+            Some(&"5") => "graphical.target".to_owned(),
+            Some(_) => "multi-user.target".to_owned(),
+            None => "default.target".to_owned(),
+        })
+    }
+
+    /// The names of all units that are started with a target.
+    pub(crate) fn start(&self, target: &str) -> Result<Rc<BTreeSet<String>>, Unread> {
+        let mut all = BTreeSet::new();
+        let mut queue = vec![target.to_owned()];
+        while let Some(name) = queue.pop() {
+            if all.len() > MAX_UNITS || !all.insert(name.clone()) {
+                continue;
+            }
+            let Load::Found(unit) = self.load(&name)? else {
+                continue;
+            };
+            queue.extend(self.started_by(&name, &unit)?);
+        }
+        let all = Rc::new(all);
+        *self.started.borrow_mut() = Some(Rc::clone(&all));
+        Ok(all)
+    }
+
+    fn started_by(&self, name: &str, unit: &Unit) -> Result<Vec<String>, Unread> {
+        let mut names: Vec<String> = Vec::new();
+        for key in STARTING {
+            names.extend(unit.words("Unit", key).map(str::to_owned));
+        }
+        names.extend(unit.words("Unit", "Sockets").map(str::to_owned));
+        // The name by which a link stands for a unit counts, and that of the unit itself.
+        let alias = self
+            .tree
+            .resolve(&unit.path)?
+            .map(|(path, _)| path)
+            .unwrap_or_default();
+        let alias = alias.rsplit('/').next().unwrap_or_default();
+        for name in [name, alias] {
+            for folder in FOLDERS {
+                for kind in ["wants", "requires", "upholds"] {
+                    names.extend(self.tree.list(&format!("{folder}/{name}.{kind}"))?);
+                }
+            }
+        }
+        if name == "multi-user.target" {
+            names.extend(self.generated()?);
+        }
+        // Every service brings up the basic system.
+        let has_defaults = unit.last("Unit", "DefaultDependencies") != Some("no");
+        if has_defaults && (name.ends_with(".service") || name.ends_with(".socket")) {
+            names.push("sysinit.target".to_owned());
+        }
+        Ok(names)
+    }
+
+    /// Targets that a generator adds at boot.
+    fn generated(&self) -> Result<Vec<String>, Unread> {
+        let mut names = Vec::new();
+        for folder in ["/etc", "/usr/lib", "/lib"] {
+            let path = format!("{folder}/systemd/system-generators/cloud-init-generator");
+            if self.tree.link(&path)?.as_deref() == Some("/dev/null") {
+                return Ok(names);
+            }
+            if self
+                .tree
+                .meta(&path)?
+                .is_some_and(|meta| meta.is_file() && meta.mode & 0o111 != 0)
+            {
+                names.push("cloud-init.target".to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether one of these units is started at boot, by systemd or by the links of other inits.
+    pub(crate) fn is_started(&self, name: &str) -> Result<bool, Unread> {
+        if !self.is_systemd {
+            return self.is_linked(name.split('.').next().unwrap_or(name));
+        }
+        let started = self.started.borrow().clone();
+        let listed = started.is_some_and(|started| started.contains(name));
+        // Where there is a unit, systemd does not look at the links of older systems.
+        let is_old = matches!(self.load(name)?, Load::Missing) && name.ends_with(".service");
+        Ok(listed || is_old && self.is_linked(name.trim_end_matches(".service"))?)
+    }
+
+    fn is_linked(&self, name: &str) -> Result<bool, Unread> {
+        for folder in START_FOLDERS {
+            for link in self.tree.list(folder)? {
+                let service = link.strip_prefix('S').unwrap_or(&link);
+                let service = service.trim_start_matches(|c: char| c.is_ascii_digit());
+                let is_it = service == name || link == name;
+                if is_it && self.tree.exists(&format!("{folder}/{link}"))? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// What keeps a unit that is started from running; `None` where nothing does.
+    pub(crate) fn obstacle(
+        &self,
+        name: &str,
+        accounts: &Accounts,
+        depth: u32,
+    ) -> Result<Option<Obstacle>, Unread> {
+        let gone = |why: String, path: &str| {
+            Ok(Some(Obstacle {
+                why,
+                path: path.to_owned(),
+                line: 0,
+                is_unsure: false,
+            }))
+        };
+        let unit = match self.load(name)? {
+            Load::Found(unit) => unit,
+            Load::Masked(path) => return gone(format!("`{name}` is masked"), &path),
+            Load::Dangling(path) => return gone(format!("`{path}` is a link to nowhere"), &path),
+            Load::Missing => {
+                // An init script, for which systemd makes a unit.
+                let script = format!("/etc/init.d/{}", name.trim_end_matches(".service"));
+                return match self.tree.is_file(&script)? {
+                    true => Ok(None),
+                    false => gone(format!("there is no unit `{name}`"), ""),
+                };
+            }
+        };
+        for setting in unit
+            .settings
+            .iter()
+            .filter(|setting| setting.section == "Unit")
+        {
+            if let Some(why) = self.failing_condition(setting)? {
+                return Ok(Some(
+                    setting.obstacle(format!("`{name}` is not started: {why}")),
+                ));
+            }
+        }
+        for required in unit
+            .words("Unit", "Requires")
+            .chain(unit.words("Unit", "BindsTo"))
+        {
+            let is_service = required.ends_with(".service")
+                || required.ends_with(".socket")
+                || required.ends_with(".target");
+            if depth < 2 && is_service && required != name {
+                let found = match self.load(required)? {
+                    Load::Found(_) => None,
+                    _ => self.obstacle(required, accounts, depth + 1)?,
+                };
+                if let Some(mut obstacle) = found {
+                    obstacle.why = format!("`{name}` requires `{required}`: {}", obstacle.why);
+                    return Ok(Some(obstacle));
+                }
+            }
+        }
+        self.failing_start(name, &unit, accounts)
+    }
+
+    fn failing_start(
+        &self,
+        name: &str,
+        unit: &Unit,
+        accounts: &Accounts,
+    ) -> Result<Option<Obstacle>, Unread> {
+        for key in ["ExecCondition", "ExecStartPre", "ExecStart"] {
+            for setting in unit.commands(key) {
+                let words = setting.value.trim();
+                let may_fail = words.starts_with('-') || words.starts_with("@-");
+                let command = words.trim_start_matches(['-', '@', ':', '+', '!']);
+                let program = command.split_whitespace().next().unwrap_or_default();
+                if may_fail || program.is_empty() || program.contains(['$', '%']) {
+                    continue;
+                }
+                let path = match program.starts_with('/') {
+                    true => Some(program.to_owned()),
+                    false => elf::in_search_path(self.tree, program)?,
+                };
+                let fault = match path {
+                    Some(path) => elf::judge_program(self.tree, &path)?.err(),
+                    None => Some(elf::Fault::Missing(program.to_owned())),
+                };
+                if let Some(fault) = fault {
+                    let mut obstacle = setting.obstacle(format!("`{name}` fails: {fault}"));
+                    obstacle.is_unsure = matches!(fault, elf::Fault::Unknown(_));
+                    return Ok(Some(obstacle));
+                }
+            }
+        }
+        if name.ends_with(".service")
+            && unit.commands("ExecStart").is_empty()
+            && unit.last("Service", "Type") != Some("oneshot")
+        {
+            let path = unit.path.clone();
+            let why = format!("`{name}` has nothing to start");
+            return Ok(Some(Obstacle {
+                why,
+                path,
+                line: 0,
+                is_unsure: false,
+            }));
+        }
+        for setting in unit.all("Service", "EnvironmentFile") {
+            let path = setting.value.trim();
+            if path.starts_with('/') && !path.contains(['*', '%']) && !self.tree.exists(path)? {
+                return Ok(Some(
+                    setting.obstacle(format!("`{name}` fails: there is no `{path}`")),
+                ));
+            }
+        }
+        for setting in unit.all("Service", "User") {
+            let user = setting.value.trim();
+            let is_dynamic = unit.last("Service", "DynamicUser").is_some_and(is_yes);
+            if !user.is_empty() && !is_dynamic && !user.contains('%') && !accounts.has_user(user) {
+                return Ok(Some(
+                    setting.obstacle(format!("`{name}` fails: there is no user `{user}`")),
+                ));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Why a condition does not hold, as far as files tell.
+    fn failing_condition(&self, setting: &Setting) -> Result<Option<String>, Unread> {
+        let value = setting.value.trim();
+        let (inverted, path) = match value.strip_prefix('!') {
+            Some(path) => (true, path),
+            None => (false, value),
+        };
+        // A condition with a bar is one of several of which one must hold.
+        if !path.starts_with('/') || path.contains(['*', '%']) {
+            return Ok(None);
+        }
+        // What is made at boot is not in the image.
+        if ["/run", "/sys", "/proc", "/dev", "/tmp", "/var/run"]
+            .iter()
+            .any(|made| path.starts_with(made))
+        {
+            return Ok(None);
+        }
+        let meta = self.tree.meta(path)?;
+        let holds = match setting.key.as_str() {
+            "ConditionPathExists" | "AssertPathExists" => meta.is_some(),
+            "ConditionPathIsDirectory" => meta.is_some_and(|meta| meta.is_folder()),
+            "ConditionFileNotEmpty" => meta.is_some_and(|meta| meta.is_file() && meta.size > 0),
+            "ConditionFileIsExecutable" => {
+                meta.is_some_and(|meta| meta.is_file() && meta.mode & 0o111 != 0)
+            }
+            "ConditionDirectoryNotEmpty" => !self.tree.list(path)?.is_empty(),
+            _ => return Ok(None),
+        };
+        Ok((holds == inverted).then(|| format!("`{}={value}` does not hold", setting.key)))
+    }
+}
+
+impl Setting {
+    fn obstacle(&self, why: String) -> Obstacle {
+        Obstacle {
+            why,
+            path: self.path.to_string(),
+            line: self.line,
+            is_unsure: false,
+        }
+    }
+}
+
+/// Whether a value means yes.
+pub(crate) fn is_yes(value: &str) -> bool {
+    matches!(
+        value.to_ascii_lowercase().as_str(),
+        "1" | "yes" | "y" | "true" | "t" | "on"
+    )
+}
+
+impl Unit {
+    /// Adds the settings of a file.
+    fn add(&mut self, path: &str, text: &str) {
+        let path: Rc<str> = path.into();
+        let mut section = String::new();
+        let mut lines = (1..).zip(text.lines().take(4096));
+        while let Some((line, text)) = lines.next() {
+            let text = text.trim();
+            if text.is_empty() || text.starts_with(['#', ';']) {
+                continue;
+            }
+            if let Some(name) = text.strip_prefix('[') {
+                section = name.trim_end_matches(']').to_owned();
+                continue;
+            }
+            let mut whole = text.to_owned();
+            while whole.ends_with('\\') && whole.len() < 1 << 16 {
+                whole.pop();
+                match lines.next() {
+                    Some((_, more)) => whole.push_str(more.trim()),
+                    None => break,
+                }
+            }
+            if let Some((key, value)) = whole.split_once('=') {
+                self.settings.push(Setting {
+                    section: section.clone(),
+                    key: key.trim().to_owned(),
+                    value: value.trim().to_owned(),
+                    path: Rc::clone(&path),
+                    line,
+                });
+            }
+        }
+    }
+
+    fn all(&self, section: &str, key: &str) -> Vec<&Setting> {
+        let of_key = self
+            .settings
+            .iter()
+            .filter(|s| s.section == section && s.key == key);
+        let mut found: Vec<&Setting> = Vec::new();
+        for setting in of_key {
+            // An empty value takes back all before it.
+            match setting.value.is_empty() {
+                true => found.clear(),
+                false => found.push(setting),
+            }
+        }
+        found
+    }
+
+    fn commands(&self, key: &str) -> Vec<&Setting> {
+        self.all("Service", key)
+    }
+
+    /// All words of a setting that may be given several times.
+    pub(crate) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = &str> {
+        self.all(section, key)
+            .into_iter()
+            .flat_map(|setting| setting.value.split_whitespace())
+    }
+
+    /// The last value of a setting.
+    pub(crate) fn last(&self, section: &str, key: &str) -> Option<&str> {
+        self.all(section, key)
+            .last()
+            .map(|setting| setting.value.as_str())
+    }
+}

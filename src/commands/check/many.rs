@@ -1,0 +1,180 @@
+//! Many images: a table with a line for each, the worst first, or a JSON array.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::super::Failure;
+use super::super::print::{print, print_json};
+use super::super::table::{Style, Table};
+use super::judge;
+use crate::cli::{CheckArgs, ViewArgs};
+use crate::folder::select::{is_hidden, is_image_extension};
+use check::{Level, Options, Report, StageVerdict, Verdict};
+
+const COLUMNS: [&str; 5] = ["IMAGE", "GENERATION", "VERDICT", "STAGE", "FINDING"];
+/// Deepest folder below one that is named.
+const MAX_DEPTH: usize = 32;
+/// Ends a check of which an image could not be read.
+const UNREADABLE: u8 = 2;
+
+/// An image, or why there is no report.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Row {
+    Judged(Box<Report>),
+    Unreadable { image: String, error: String },
+}
+
+pub(super) fn run(
+    images: &[PathBuf],
+    options: &Options,
+    args: &CheckArgs,
+) -> Result<ExitCode, Failure> {
+    let mut paths = Vec::new();
+    for image in images {
+        match image.is_dir() {
+            true => {
+                let mut found = BTreeSet::new();
+                collect(image, MAX_DEPTH, &mut found).map_err(|error| {
+                    Failure::usage(format!("{}: cannot be read: {error}", image.display()))
+                })?;
+                paths.extend(found);
+            }
+            false => paths.push(image.clone()),
+        }
+    }
+    if paths.is_empty() {
+        let names: Vec<_> = images
+            .iter()
+            .map(|image| image.display().to_string())
+            .collect();
+        return Err(Failure::usage(format!(
+            "{}: there is no image",
+            names.join(", ")
+        )));
+    }
+    let mut rows: Vec<Row> = paths
+        .iter()
+        .map(|path| row(path, options, &args.view))
+        .collect();
+    // The order of the names stays within those of one verdict.
+    rows.sort_by_key(Row::rank);
+    let printed = match args.json {
+        true => print_json(&rows),
+        false => print(&table(&rows).to_string()),
+    };
+    printed.map_err(|failure| Failure::usage(failure.message))?;
+    Ok(ExitCode::from(status(&rows)))
+}
+
+fn row(path: &Path, options: &Options, view: &ViewArgs) -> Row {
+    match judge(path, options, view) {
+        Ok(report) => Row::Judged(Box::new(report)),
+        Err(error) => Row::Unreadable {
+            image: path.to_string_lossy().into_owned(),
+            error: error.to_string(),
+        },
+    }
+}
+
+/// The images in a folder and those below it, as a mount would show them: no hidden ones, and by
+/// their extensions.
+fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if is_hidden(&entry.file_name()) {
+            continue;
+        }
+        let path = entry.path();
+        // A link is followed to a file, and not to a folder, which could lead in a circle.
+        if entry.file_type()?.is_dir() {
+            if depth > 0 {
+                collect(&path, depth - 1, found)?;
+            }
+        } else if path.extension().is_some_and(is_image_extension) && path.is_file() {
+            found.insert(path);
+        }
+    }
+    Ok(())
+}
+
+impl Row {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Unreadable { .. } => 0,
+            Self::Judged(report) => match report.verdict() {
+                Verdict::NotReady => 1,
+                Verdict::Unknown => 2,
+                Verdict::Ready => 3,
+            },
+        }
+    }
+}
+
+fn status(rows: &[Row]) -> u8 {
+    let of_row = |row: &Row| match row {
+        Row::Unreadable { .. } => UNREADABLE,
+        Row::Judged(report) => report.verdict().exit_status(),
+    };
+    let statuses: Vec<u8> = rows.iter().map(of_row).collect();
+    let gravest = [UNREADABLE, 1, 3]
+        .into_iter()
+        .find(|status| statuses.contains(status));
+    gravest.unwrap_or(0)
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new(&COLUMNS);
+    for row in rows {
+        match row {
+            Row::Unreadable { image, error } => {
+                let error = error.strip_prefix(&format!("{image}: ")).unwrap_or(error);
+                let cells = [image.clone(), String::new(), "cannot be read".to_owned()];
+                let [image, generation, verdict] = cells;
+                let cells = [image, generation, verdict, String::new(), error.to_owned()];
+                table.add(Style::Warning, cells);
+            }
+            Row::Judged(report) => table.add(style(report), cells(report)),
+        }
+    }
+    table
+}
+
+fn style(report: &Report) -> Style {
+    match report.verdict() {
+        Verdict::Ready => Style::Plain,
+        Verdict::NotReady | Verdict::Unknown => Style::Warning,
+    }
+}
+
+/// The first stage that is not right, and the first finding of it.
+fn cells(report: &Report) -> [String; 5] {
+    let worst = [StageVerdict::Broken, StageVerdict::Unknown];
+    let stage = worst
+        .iter()
+        .find_map(|verdict| report.stages.iter().find(|stage| stage.verdict == *verdict));
+    let finding = stage.and_then(|stage| {
+        let of_stage = |finding: &&check::Finding| {
+            finding.stage == stage.name && matches!(finding.level, Level::Error | Level::Unknown)
+        };
+        report.findings.iter().find(of_stage)
+    });
+    let verdict = match report.verdict() {
+        Verdict::Ready => "ready",
+        Verdict::NotReady => "not ready",
+        Verdict::Unknown => "unknown",
+    };
+    [
+        report.image.clone(),
+        report.generation.number().to_string(),
+        verdict.to_owned(),
+        stage.map_or_else(String::new, |stage| stage.name.name().to_owned()),
+        finding.map_or_else(String::new, |finding| {
+            format!("{}: {}", finding.id, finding.message)
+        }),
+    ]
+}
