@@ -150,7 +150,11 @@ fn open(path: &Path, view: &ViewArgs) -> Result<Judged, Uncheckable> {
         return Ok(Judged::File(image));
     }
     match Named::find(path, view) {
-        Ok(named) => Ok(Judged::View(named.open(view, Policy::Never, Writers::Allow)?)),
+        Ok(named) => Ok(Judged::View(named.open(
+            view,
+            Policy::Never,
+            Writers::Allow,
+        )?)),
         // That is what the judgement is going to say.
         Err(ViewError::NoView(..)) => Ok(Judged::File(image)),
         Err(error) => Err(error.into()),

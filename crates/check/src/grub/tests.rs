@@ -11,7 +11,9 @@ struct Disk(BTreeMap<String, String>);
 
 impl Disk {
     fn with(files: &[(&str, &str)]) -> Self {
-        let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+        let files = files
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
         Self(files.collect())
     }
 }
@@ -22,11 +24,17 @@ impl World for Disk {
         let is_folder = self.0.keys().any(|path| path.starts_with(&folder));
         let size = self.0.get(&place.path).map(|text| text.len() as u64);
         let size = size.or(is_folder.then_some(0));
-        Ok(size.filter(|_| place.device == "hd0,gpt3").map(|size| Stat { is_folder, size }))
+        Ok(size
+            .filter(|_| place.device == "hd0,gpt3")
+            .map(|size| Stat { is_folder, size }))
     }
 
     fn text(&self, place: &Place) -> Result<Option<String>, Unread> {
-        Ok(self.0.get(&place.path).filter(|_| place.device == "hd0,gpt3").cloned())
+        Ok(self
+            .0
+            .get(&place.path)
+            .filter(|_| place.device == "hd0,gpt3")
+            .cloned())
     }
 
     fn list(&self, place: &Place) -> Result<Vec<String>, Unread> {
@@ -123,10 +131,16 @@ fn the_default_entry() {
     assert_eq!(loaded.kernel.path, "/boot/vmlinuz-6.1.0-1-amd64");
     assert_eq!(loaded.cmdline, "root=UUID=1 ro console=ttyS0");
     assert_eq!(loaded.initrds[0].path, "/boot/initrd.img-6.1.0-1-amd64");
-    assert_eq!((loaded.file.as_str(), loaded.line), ("/boot/grub/grub.cfg", 25));
+    assert_eq!(
+        (loaded.file.as_str(), loaded.line),
+        ("/boot/grub/grub.cfg", 25)
+    );
     assert_eq!(kernel(&with_default("1>0")), "/boot/vmlinuz-5.10");
     assert_eq!(kernel(&with_default("2")), "/vmlinuz-other");
-    assert_eq!(kernel(&with_default("gnulinux-advanced>gnulinux-old")), "/boot/vmlinuz-5.10");
+    assert_eq!(
+        kernel(&with_default("gnulinux-advanced>gnulinux-old")),
+        "/boot/vmlinuz-5.10"
+    );
     assert_eq!(kernel(&with_default("Other")), "/vmlinuz-other");
     assert_eq!(kernel(&with_default("9")), "/boot/vmlinuz-6.1.0-1-amd64");
 }
@@ -140,9 +154,15 @@ fn saved_and_next_entries() {
     };
     let saved = with_default("${saved_entry}");
     assert_eq!(choose(&saved, "saved_entry=Other"), "/vmlinuz-other");
-    assert_eq!(choose(&saved, "saved_entry="), "/boot/vmlinuz-6.1.0-1-amd64");
+    assert_eq!(
+        choose(&saved, "saved_entry="),
+        "/boot/vmlinuz-6.1.0-1-amd64"
+    );
     assert_eq!(choose(MENU, "next_entry=2"), "/vmlinuz-other");
-    assert_eq!(choose(MENU, "saved_entry=Other"), "/boot/vmlinuz-6.1.0-1-amd64");
+    assert_eq!(
+        choose(MENU, "saved_entry=Other"),
+        "/boot/vmlinuz-6.1.0-1-amd64"
+    );
 }
 
 #[test]
@@ -152,26 +172,39 @@ fn menus_that_wait() {
     assert!(stops(&MENU.replace("timeout=5", "timeout=-1")));
     assert!(stops(&MENU.replace("set timeout=5", "")));
     assert!(stops(&MENU.replace("linux", "echo")));
-    assert!(stops(&format!("set superusers=root\npassword root x\n{MENU}")));
+    assert!(stops(&format!(
+        "set superusers=root\npassword root x\n{MENU}"
+    )));
     assert!(stops("set timeout=1\nmenuentry x {\nhalt\n}\n"));
     let open = MENU.replace("--class debian", "--unrestricted");
-    assert!(!stops(&format!("set superusers=root\npassword root x\n{open}")));
+    assert!(!stops(&format!(
+        "set superusers=root\npassword root x\n{open}"
+    )));
     let submenu = with_default("1");
-    assert!(matches!(outcome_of(&submenu, &[]).unwrap(), Outcome::Submenu { .. }));
-    assert_eq!(kernel(&submenu.replace("timeout=5", "timeout=0")), "/boot/vmlinuz-5.10");
+    assert!(matches!(
+        outcome_of(&submenu, &[]).unwrap(),
+        Outcome::Submenu { .. }
+    ));
+    assert_eq!(
+        kernel(&submenu.replace("timeout=5", "timeout=0")),
+        "/boot/vmlinuz-5.10"
+    );
 }
 
 #[test]
 fn entries_in_files_of_their_own() {
     let file = |version: &str| {
-        format!("title T\nversion {version}\nlinux /vmlinuz-{version}\ninitrd /i-{version} $more\noptions root=1 $kernelopts\n")
+        format!(
+            "title T\nversion {version}\nlinux /vmlinuz-{version}\ninitrd /i-{version} $more\noptions root=1 $kernelopts\n"
+        )
     };
     let (old, new) = (file("5.9.0"), file("5.14.0"));
     let files = [
         ("/loader/entries/abc-5.9.0.conf", old.as_str()),
         ("/loader/entries/abc-5.14.0.conf", new.as_str()),
     ];
-    let menu = "set timeout=1\nset kernelopts=\"ro quiet\"\nset default=\"${saved_entry}\"\nblscfg\n";
+    let menu =
+        "set timeout=1\nset kernelopts=\"ro quiet\"\nset default=\"${saved_entry}\"\nblscfg\n";
     let loaded = started(menu, &files);
     assert_eq!(loaded.kernel.path, "/vmlinuz-5.14.0");
     assert_eq!(loaded.cmdline, "root=1 ro quiet");
@@ -194,7 +227,10 @@ fn conditions_loops_and_functions() {
     assert_eq!(run("if [ ! -n \"$x\" -a 3 -gt 2 ]; then r=1; fi"), "1");
     assert_eq!(run("if false; then r=1\nelif true\nthen r=2\nfi"), "2");
     assert_eq!(run("for i in a b c; do set r=\"$r$i\"; done"), "abc");
-    assert_eq!(run("function f {\n r=\"$1-$#\"\n return 0\n r=no\n}\nf x y"), "x-2");
+    assert_eq!(
+        run("function f {\n r=\"$1-$#\"\n return 0\n r=no\n}\nf x y"),
+        "x-2"
+    );
     assert_eq!(run("while [ \"$r\" != aaa ]; do r=\"a$r\"; done"), "aaa");
     assert_eq!(run("r='$x'\\ y # z"), "$x y");
     assert_eq!(run("# x\nset r=\"a\nb\""), "a\nb");
@@ -211,7 +247,10 @@ fn scripts_are_bounded() {
         "normal",
     ] {
         let outcome = outcome_of(script, &[]);
-        assert!(matches!(outcome, Err(Unread::Script(_))), "{script}: {outcome:?}");
+        assert!(
+            matches!(outcome, Err(Unread::Script(_))),
+            "{script}: {outcome:?}"
+        );
     }
     let deep = "if true; then ".repeat(1000);
     assert!(parse::parse(&deep).is_err());
