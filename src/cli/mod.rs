@@ -482,7 +482,7 @@ pub struct VerifyArgs {
 /// Arguments of `vhdfs check`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  vhdfs check --generation 2 ~/images/debian.raw\n  vhdfs check ~/images\n  vhdfs check --explain root-missing\n\nExit status:\n  0 ready · 1 not ready · 2 wrong arguments, or an image cannot be read · 3 could not be told"
+    after_help = "Examples:\n  vhdfs check --generation 2 ~/images/debian.raw\n  vhdfs check --json --data-disk ~/images/data.img\n\nExit status:\n  0 ready · 1 not ready · 2 wrong arguments, or an image cannot be read · 3 could not be told"
 )]
 pub struct CheckArgs {
     /// Print one JSON document; an array where several images or a folder are named

@@ -23,6 +23,7 @@ use super::socket::StatusSocket;
 use super::status::Reporter;
 use super::{Reporting, Request, auto_unmount, notify, progress, read_ahead};
 use crate::folder::catalog::Catalog;
+use crate::folder::lease;
 use crate::mount::error::MountError;
 use crate::mount::mountpoint::Mountpoint;
 use crate::mount::options::{Access, Options};
@@ -206,6 +207,7 @@ impl Confined {
         };
         let begin = || {
             events::watch_signals(self.signals, events.clone())?;
+            lease::prepare()?;
             start(self.session, events)?;
             wait_for_a_reply(&serving.reporter.mountpoint)?;
             serving.reporter.clone().listen(serving.socket.as_ref())?;

@@ -36,6 +36,15 @@ pub(super) struct Lease {
     is_lost: AtomicBool,
 }
 
+/// Starts the thread that is told of writers, while threads can be started.
+///
+/// # Errors
+///
+/// If none can.
+pub fn prepare() -> io::Result<()> {
+    LEASES.receiver().map(drop)
+}
+
 impl Lease {
     /// Takes a lease on a file that is open for reading. Where it is lost later, `given_up` notes
     /// the version, and the log names the file by `path`.

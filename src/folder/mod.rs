@@ -5,7 +5,7 @@ pub mod beneath;
 pub mod catalog;
 pub mod filesystem;
 pub mod given_up;
-mod lease;
+pub mod lease;
 pub mod metadata;
 pub mod names;
 pub mod opened;

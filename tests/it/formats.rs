@@ -131,7 +131,7 @@ fn containers(folder: &Path) -> Vec<(&'static str, &'static str)> {
         ("qed.img", "qemu-img convert"),
         ("differencing.img", "merge both"),
         ("gzip.img", "gunzip"),
-        ("xz.img", "unxz"),
+        ("xz.img", "--compressed"),
         ("zstd.img", "unzstd"),
         ("bzip2.img", "bunzip2"),
         ("zip.img", "unzip"),

@@ -151,13 +151,13 @@ fn a_variable_that_was_inherited_makes_no_daemon() {
     for value in ["1", "", "x", "4294967297"] {
         let options = Options::default().env("VHDFS_DAEMON", value);
         let mount = options.mount(&source);
-        assert_eq!(mount.said(), "");
+        assert!(mount.said().starts_with("1 image appears, 1 does not: "));
         mount.unmount();
     }
 }
 
 #[test]
-fn who_waits_for_the_mount_sees_warnings_and_nothing_else() {
+fn who_waits_for_the_mount_sees_warnings_and_how_many_images_appear() {
     let lab = Lab::new();
     let source = source(&lab);
     let mount = Mount::new(&source);
@@ -166,7 +166,8 @@ fn who_waits_for_the_mount_sees_warnings_and_nothing_else() {
     let again = Options::default().at(mount.path());
     let again = again.expect_log("removed the stale mount").mount(&source);
     let said = again.said();
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(said.contains("1 image appears, 1 does not: "), "{said}");
     assert!(said.contains("removed the stale mount"), "{said}");
     let status = stdout_of(vhdfs().arg("status").arg(again.path()));
     assert!(status.contains("removed the stale mount"), "{status}");

@@ -149,7 +149,8 @@ fn too_little_memory_is_an_error_of_some_requests() {
     let image = source.join("disk.raw");
     random_image(&image, 12, 3 * MIB);
     let want = random_bytes(12, 3 * MIB as usize);
-    let options = Options::default().foreground();
+    // In the background: the count of images in the foreground leaves memory to be used again.
+    let options = Options::default();
     let options = options.args(["--snapshot", "never", "--direct-io", "--threads", "3"]);
     let mount = options.mount(&source);
     let daemon = mount.pids()[0];

@@ -48,7 +48,7 @@ impl Catalog {
             match self.list(&folder) {
                 Ok(listing) => {
                     for index in 0..listing.len() {
-                        if !go_on() {
+                        if !go_on() || !survey.has_room() {
                             survey.is_whole = false;
                             folders.clear();
                             break;
@@ -76,6 +76,11 @@ impl Survey {
     pub fn losses(&self) -> usize {
         let skips = self.skipped.iter().map(|(_, skip)| skip);
         skips.filter(|skip| skip.is_a_loss()).count()
+    }
+
+    /// Whether there is memory for one entry more: a list of everything may be long.
+    fn has_room(&mut self) -> bool {
+        self.images.try_reserve(1).is_ok() && self.skipped.try_reserve(1).is_ok()
     }
 
     fn add_entry(

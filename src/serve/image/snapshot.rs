@@ -267,7 +267,16 @@ impl Snapshots {
             (None, Some(container)) => {
                 let block = clone.metadata().map_err(SnapshotError::Finish)?.blksize();
                 let files: Vec<_> = source.files().iter().map(|file| file.as_fd()).collect();
-                Plan::of(container, block, only_cheap)?.carry_out(&clone, container, &files)?;
+                Plan::of(container, block, only_cheap)?
+                    .carry_out(&clone, container, &files)
+                    .map_err(|error| match error {
+                        AssembleError::Clone(error)
+                            if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) =>
+                        {
+                            SnapshotError::Clone(error)
+                        }
+                        error => error.into(),
+                    })?;
             }
             (None, None) => return Err(SnapshotError::Device),
         }

@@ -341,7 +341,13 @@ fn sectors_of_4096_bytes_on_an_os_disk() {
     let folder = Folder::new();
     let image = folder.sparse("disk.raw", 30 * MIB);
     tools::divide_into_4k_sectors(&image);
-    let expected = ["bios-boot-code", "boot-config", "root-unknown", "table-4kn"];
+    let expected = [
+        "bios-boot-code",
+        "bios-boot-partition",
+        "boot-config",
+        "root-unknown",
+        "table-4kn",
+    ];
     assert_findings(&image, Options::default(), &expected);
 }
 

@@ -76,6 +76,10 @@ impl Log {
 
     /// All that was logged so far.
     pub(crate) fn text(&self) -> String {
+        // Reading a FIFO would wait for a writer that is gone.
+        if !self.file.is_file() {
+            return String::new();
+        }
         let text = fs::read(&self.file).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::{Value, json};
 
-use super::{convert, qemu_img};
+use super::convert;
 use crate::harness::views::assert_missing;
 use crate::harness::{
     Lab, MIB, Mount, Options, list, listed_views, random_image, run, sparse_image, stdout_of, vhdfs,
@@ -126,14 +126,16 @@ fn formats_meet_under_one_name_and_give_way() {
 fn a_snapshot_that_cannot_be_is_said_to_be_none() {
     let lab = Lab::new();
     let folder = lab.folder("source");
-    qemu_img(&folder, &["create", "-q", "-f", "qcow2", "a.qcow2", "1M"]);
+    let raw = lab.path().join("disk.raw");
+    random_image(&raw, 3, MIB);
+    convert(&raw, "qcow2", "", &folder.join("a.qcow2"));
     let options = Options::default().args(["--snapshot=always"]);
     let mount = options.foreground().mount(&folder);
-    mount.expect_log("a.qcow2: cannot be opened: no snapshot: it is a qcow2");
+    mount.expect_log("a.qcow2: cannot be opened: no snapshot: its file system cannot clone it");
     assert!(fs::File::open(mount.join("a.vhd")).is_err());
     let log = mount.log();
     assert!(
-        log.contains("a.qcow2: cannot be opened: no snapshot: it is a qcow2"),
+        log.contains("a.qcow2: cannot be opened: no snapshot: its file system cannot clone it"),
         "{log}"
     );
     mount.unmount();
