@@ -146,10 +146,9 @@ fn open(path: &Path, view: &ViewArgs) -> Result<Judged, Uncheckable> {
     if !matches!(image.metadata().kind, Kind::File | Kind::BlockDevice) {
         return Err(Uncheckable::NotAFile(path.to_owned()));
     }
-    if view.is_default() {
-        return Ok(Judged::File(image));
-    }
     match Named::find(path, view) {
+        // Raw disks and VHDs are judged by the bytes of their files.
+        Ok(named) if view.is_default() && named.image.is_its_file() => Ok(Judged::File(image)),
         Ok(named) => Ok(Judged::View(named.open(
             view,
             Policy::Never,
@@ -157,6 +156,10 @@ fn open(path: &Path, view: &ViewArgs) -> Result<Judged, Uncheckable> {
         )?)),
         // That is what the judgement is going to say.
         Err(ViewError::NoView(..)) => Ok(Judged::File(image)),
+        Err(error) if view.is_default() && !matches!(error, ViewError::Several(..)) => {
+            log::debug!("{error}");
+            Ok(Judged::File(image))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -269,6 +269,11 @@ impl Image {
         matches!(self.contents, Contents::Verbatim) && !self.is_grown()
     }
 
+    /// Whether its view begins with the bytes of its file: a raw disk, or a VHD that keeps its bytes.
+    pub fn is_its_file(&self) -> bool {
+        matches!(self.contents, Contents::Raw) || self.keeps_bytes()
+    }
+
     /// Size of the disk in bytes as it appears, without the footer.
     pub fn virtual_size(&self) -> u64 {
         let size = self.ungrown_size();

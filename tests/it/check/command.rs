@@ -531,3 +531,23 @@ fn a_device_is_judged_as_a_file_is() {
         }
     }
 }
+
+#[test]
+fn an_image_in_another_format_is_judged_as_the_disk_that_appears() {
+    let lab = Lab::new();
+    let raw = divided_image(&lab, "disk.raw", 30 * MIB, MBR);
+    let image = lab.path().join("disk.qcow2");
+    let mut convert = Command::new(tool("qemu-img"));
+    convert.args(["convert", "-f", "raw", "-O", "qcow2"]);
+    run_ok(convert.arg(&raw).arg(&image));
+    let findings = |image: &Path| {
+        let output = ends(check(image, &["--json"]), NOT_READY);
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let findings = report["findings"].as_array().expect("findings").iter();
+        let ids = findings.map(|finding| finding["id"].as_str().expect("an id").to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    let found = findings(&image);
+    assert!(!found.iter().any(|id| id == "container"), "{found:?}");
+    assert_eq!(found, findings(&raw));
+}
