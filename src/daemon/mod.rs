@@ -1,6 +1,6 @@
 //! The daemon: one mount from its first check to its end.
 //!
-//! The phases follow one another by value ([`phases`]): prepared → mounted → confined → serving →
+//! The phases follow one another by value (`phases`): prepared → mounted → confined → serving →
 //! ended, so that an order that is wrong does not compile. What the confined daemon can no longer
 //! do is done by the [`broker`].
 

@@ -2,7 +2,7 @@
 //!
 //! A format is one file of this folder: it recognises its files, and parses them into a map from the
 //! disk's bytes to where they lie. Reading, holes, decompression, caches, errors and
-//! further files are written once, for all maps. To add a format, write its file and name it in [`TABLE`].
+//! further files are written once, for all maps. To add a format, write its file and name it in `TABLE`.
 
 mod blocks;
 mod container;
