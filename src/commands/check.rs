@@ -148,7 +148,7 @@ fn open(path: &Path, view: &ViewArgs) -> Result<Judged, Uncheckable> {
     }
     match Named::find(path, view) {
         // Raw disks and VHDs are judged by the bytes of their files.
-        Ok(named) if view.is_default() && named.image.is_its_file() => Ok(Judged::File(image)),
+        Ok(named) if view.is_default() && named.image.is_raw_or_vhd() => Ok(Judged::File(image)),
         Ok(named) => Ok(Judged::View(named.open(
             view,
             Policy::Never,

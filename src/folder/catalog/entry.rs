@@ -269,9 +269,10 @@ impl Image {
         matches!(self.contents, Contents::Verbatim) && !self.is_grown()
     }
 
-    /// Whether its view begins with the bytes of its file: a raw disk, or a VHD that keeps its bytes.
-    pub fn is_its_file(&self) -> bool {
-        matches!(self.contents, Contents::Raw) || self.keeps_bytes()
+    /// Whether its file may be what somebody uploads: a raw disk or a VHD of any kind.
+    pub fn is_raw_or_vhd(&self) -> bool {
+        matches!(self.contents, Contents::Raw | Contents::Verbatim)
+            || self.format().name().ends_with("_vhd")
     }
 
     /// Size of the disk in bytes as it appears, without the footer.
