@@ -25,7 +25,7 @@ const COLUMNS: [&str; 7] = [
     "PADDING",
     "ALLOCATED",
     "VIEW",
-    "REMARKS",
+    "WARNINGS",
 ];
 
 /// Why a source cannot be listed.

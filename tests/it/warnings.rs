@@ -84,7 +84,7 @@ fn list_remarks_in_json_and_in_the_table() {
     }
     assert_eq!(warnings(&report, "other.vhd"), [SMALL, NO_TABLE]);
     assert!(
-        table.starts_with("SOURCE") && table.contains("REMARKS"),
+        table.starts_with("SOURCE") && table.contains("WARNINGS"),
         "{table}"
     );
 }
