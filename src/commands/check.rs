@@ -22,10 +22,10 @@ use crate::folder::metadata::Kind;
 use crate::folder::settle::Writers;
 use crate::folder::source::{Freshness, SourceFile};
 use crate::serve::image::{OpenImage, Policy};
-use check::{self, CheckError, Progress, Report};
+use check::{self, CheckError, Progress, Report, Subject};
 use disk::Disk;
 
-/// A check that takes longer than this tells how far it is.
+/// A check that takes longer than this shows how far it is.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why an image cannot be checked.
@@ -88,11 +88,12 @@ fn one(image: &Path, options: &check::Options, args: &CheckArgs) -> Result<ExitC
 }
 
 fn judge(path: &Path, options: &check::Options, view: &ViewArgs) -> Result<Report, Uncheckable> {
-    let image = Rc::new(open(path, view)?);
+    let (image, subject) = open(path, view)?;
+    let image = Rc::new(image);
     let mut shown = Shown::default();
     let name = path.to_string_lossy();
-    let report = check::check(&name, image.clone(), options, &mut |progress| {
-        shown.tell(progress)
+    let report = check::check_subject(&subject, &name, image.clone(), options, &mut |progress| {
+        shown.update(progress);
     });
     shown.clear();
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
@@ -139,7 +140,8 @@ impl Disk for Judged {
     }
 }
 
-fn open(path: &Path, view: &ViewArgs) -> Result<Judged, Uncheckable> {
+/// Opens what is judged: a raw disk and a VHD that keeps its bytes as they are, otherwise the view.
+fn open(path: &Path, view: &ViewArgs) -> Result<(Judged, Subject), Uncheckable> {
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
     let file = beneath::open_path(path).map_err(failed)?;
     let image = SourceFile::new(file, path).map_err(failed)?;
@@ -147,18 +149,19 @@ fn open(path: &Path, view: &ViewArgs) -> Result<Judged, Uncheckable> {
         return Err(Uncheckable::NotAFile(path.to_owned()));
     }
     match Named::find(path, view) {
-        // Raw disks and VHDs are judged by the bytes of their files.
-        Ok(named) if view.is_default() && named.image.is_raw_or_vhd() => Ok(Judged::File(image)),
-        Ok(named) => Ok(Judged::View(named.open(
-            view,
-            Policy::Never,
-            Writers::Allow,
-        )?)),
-        // That is what the judgement is going to say.
-        Err(ViewError::NoView(..)) => Ok(Judged::File(image)),
+        Ok(named) if view.is_default() && named.image.is_plain() => {
+            Ok((Judged::File(image), Subject::Image))
+        }
+        Ok(named) => {
+            let opened = named.open(view, Policy::Never, Writers::Allow)?;
+            Ok((Judged::View(opened), Subject::View(named.image.format())))
+        }
+        Err(ViewError::NoView(_, skip)) => {
+            Ok((Judged::File(image), Subject::WithoutView(skip.to_string())))
+        }
         Err(error) if view.is_default() && !matches!(error, ViewError::Several(..)) => {
             log::debug!("{error}");
-            Ok(Judged::File(image))
+            Ok((Judged::File(image), Subject::Image))
         }
         Err(error) => Err(error.into()),
     }
@@ -172,7 +175,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn tell(&mut self, progress: Progress) {
+    fn update(&mut self, progress: Progress) {
         let began = *self.began.get_or_insert_with(Instant::now);
         if began.elapsed() < PATIENCE || !io::stderr().is_terminal() {
             return;

@@ -180,17 +180,16 @@ fn odd_vhd(size: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vhd::format::Format;
+    use disk::format::Format;
 
     #[test]
     fn the_images_are_what_they_say() {
         let disk = partitioned_disk(24 * MIB).unwrap();
-        let sniff = |image: &[u8]| {
-            let tail = &image[image.len() - SECTOR..];
-            Format::detect(&image[..SECTOR], tail, image.len() as u64)
-        };
-        assert_eq!(sniff(&disk), Format::Raw);
-        assert_eq!(sniff(&odd_vhd(MIB + SECTOR)), Format::FixedVhd);
+        assert_eq!(Format::of(&disk).unwrap(), Format::RAW);
+        assert_eq!(
+            Format::of(&odd_vhd(MIB + SECTOR)).unwrap(),
+            Format::FIXED_VHD
+        );
         let qcow2 = compressed_qcow2(&disk).unwrap();
         assert!(qcow2.len() < MIB, "{}", qcow2.len());
     }

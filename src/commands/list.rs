@@ -15,7 +15,6 @@ use crate::cli::{ListArgs, ViewArgs};
 use crate::folder::catalog::{Catalog, Image, Skip};
 use crate::folder::settle::Writers;
 use crate::serve::image::{OpenImage, Policy, Refusal};
-use check;
 
 /// Headings of the table of images.
 const COLUMNS: [&str; 7] = [
@@ -141,7 +140,7 @@ impl Report {
 fn warnings_of(image: &Image, opened: Result<OpenImage, Refusal>) -> Vec<String> {
     let unread = |error| vec![format!("its content cannot be read: {error}")];
     match opened {
-        Ok(opened) => check::remarks(opened.view(), image.shown_format()).unwrap_or_else(unread),
+        Ok(opened) => vhd::warnings(opened.view(), !image.keeps_bytes()).unwrap_or_else(unread),
         Err(Refusal::Source(error)) => unread(error),
         Err(refusal) => vec![format!("cannot be opened: {refusal}")],
     }

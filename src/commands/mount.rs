@@ -114,9 +114,9 @@ fn serve(
 ) -> Result<(), Failure> {
     background::prepare_process();
     if let Some(size) = args.view.min_size
-        && let Some(remark) = check::size_remark(size)
+        && let Some(warning) = vhd::size_warning(size)
     {
-        warn!("--min-size {size}: {remark}");
+        warn!("--min-size {size}: {warning}");
     }
     let options = Options {
         access: match (args.allow_other, args.allow_root) {

@@ -2,15 +2,18 @@
 
 use std::io;
 
+use super::Subject;
 use super::context::Context;
+use super::report::{Level, Stage};
 use super::rules::container as rules;
-use disk::gpt::Gpt;
-use disk::{Disk, Prefix};
-use vhd::footer::{DISK_TYPE_FIXED, FOOTER_SIZE, Footer, checksum};
-use vhd::format::{Format, HEAD_SIZE, TAIL_SIZE};
+use disk::Disk;
+use disk::format::Format;
+use vhd::footer::{
+    DISK_TYPE_DIFFERENCING, DISK_TYPE_DYNAMIC, DISK_TYPE_FIXED, FOOTER_SIZE, Footer, checksum,
+};
 
 /// Unit of the virtual sizes that Azure accepts, in bytes.
-pub(super) const MIB: u64 = 1 << 20;
+const MIB: u64 = 1 << 20;
 /// Features without and with the reserved bit that the specification wants set.
 const FEATURES: [u32; 2] = [2, 3];
 const FILE_FORMAT_VERSION: u32 = 0x0001_0000;
@@ -30,23 +33,20 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Tells the format of an image called `name` from its first and last bytes.
+    /// Recognises the format of an image called `name` by its content.
     pub(super) fn of(name: &str, image: &dyn Disk) -> io::Result<Self> {
         let file_size = image.size();
-        let head = read_up_to(image, 0, HEAD_SIZE)?;
-        let tail = read_up_to(image, file_size.saturating_sub(TAIL_SIZE as u64), TAIL_SIZE)?;
-        let format = Format::detect(&head, &tail, file_size);
-        let footer = <[u8; FOOTER_SIZE]>::try_from(&tail[..])
-            .ok()
-            .filter(|bytes| Footer::decode(bytes).is_ok());
+        let format = Format::of(image)?;
+        let footer = read_footer(image)?;
         let body_size = match footer {
             Some(_) => file_size - FOOTER_SIZE as u64,
             None => file_size,
         };
         // A view is padded to whole MiB; a VHD is taken as it is.
-        let virtual_size = match (format, footer) {
-            (Format::Raw, _) => padded(body_size),
-            _ => body_size,
+        let virtual_size = if format == Format::RAW {
+            padded(body_size)
+        } else {
+            body_size
         };
         Ok(Self {
             format,
@@ -60,14 +60,9 @@ impl Container {
 
     /// Whether the bytes of the file are those of a disk, so that there is more to judge.
     pub(super) fn is_disk(&self) -> bool {
-        let fixed = self
-            .footer()
-            .is_some_and(|footer| footer.disk_type == DISK_TYPE_FIXED);
-        match self.format {
-            Format::Raw | Format::FixedVhd => true,
-            Format::DamagedVhd => fixed,
-            _ => false,
-        }
+        let is_fixed = |footer: Footer| footer.disk_type == DISK_TYPE_FIXED;
+        self.format == Format::RAW
+            || self.format == Format::FIXED_VHD && self.footer().is_some_and(is_fixed)
     }
 
     fn footer(&self) -> Option<Footer> {
@@ -75,29 +70,47 @@ impl Container {
     }
 
     /// Judges the format and, field by field, the footer.
-    pub(super) fn judge(&self, context: &Context<'_>) {
-        match self.format {
-            Format::Raw if self.named_vhd => context.find(
+    pub(super) fn judge(&self, subject: &Subject, context: &Context<'_>) {
+        let format = self.format;
+        if let Subject::View(source) = subject
+            && *source != Format::RAW
+        {
+            context.find(
+                &rules::SOURCE_FORMAT,
+                format!("the image is a {source}, and its view as a fixed VHD was checked"),
+            );
+        }
+        let reason = match subject {
+            Subject::WithoutView(reason) => Some(reason.as_str()),
+            Subject::Image | Subject::View(_) => None,
+        };
+        if self.footer.is_some() {
+            self.judge_footer(reason, context);
+        } else if format == Format::RAW && self.named_vhd {
+            context.find(
                 &rules::VHD_COOKIE,
                 "its name ends in .vhd, and there is no footer with the cookie `conectix`",
+            );
+        }
+        // A wrong footer, or none, says it better.
+        if context.has(Stage::Container, Level::Error) {
+            return;
+        }
+        match reason {
+            Some(reason) => context.find(
+                &rules::CONTAINER,
+                format!("it is in the format {format}, and no view can be made of it: {reason}"),
             ),
-            Format::Raw => {}
-            Format::FixedVhd
-            | Format::DamagedVhd
-            | Format::DynamicVhd
-            | Format::DifferencingVhd
-                if self.footer.is_some() =>
-            {
-                self.judge_footer(context)
-            }
-            format => context.find(
+            None if format == Format::RAW || format == Format::FIXED_VHD => {}
+            None => context.find(
                 &rules::CONTAINER,
                 format!("it is in the format {format}, and Azure takes fixed VHDs only"),
             ),
         }
     }
 
-    fn judge_footer(&self, context: &Context<'_>) {
+    /// Judges the footer; `no_view` says why no view can be made.
+    fn judge_footer(&self, no_view: Option<&str>, context: &Context<'_>) {
         let (Some(bytes), Some(footer)) = (&self.footer, self.footer()) else {
             return;
         };
@@ -113,12 +126,15 @@ impl Container {
         }
         if footer.disk_type != DISK_TYPE_FIXED {
             let found = footer.disk_type;
+            let name = match found {
+                DISK_TYPE_DYNAMIC => " (dynamic)",
+                DISK_TYPE_DIFFERENCING => " (differencing)",
+                _ => "",
+            };
+            let reason = no_view.map_or_else(String::new, |reason| format!("; {reason}"));
             context.find(
                 &rules::VHD_TYPE,
-                format!(
-                    "the disk type is {found} ({}), and a fixed VHD has type 2",
-                    self.format
-                ),
+                format!("the disk type is {found}{name}, and a fixed VHD has type 2{reason}"),
             );
             return;
         }
@@ -196,72 +212,12 @@ fn padded(size: u64) -> u64 {
     size.checked_next_multiple_of(MIB).unwrap_or(size)
 }
 
-fn read_up_to(image: &dyn Disk, offset: u64, size: usize) -> io::Result<Vec<u8>> {
-    let rest = image.size().saturating_sub(offset);
-    let size = usize::try_from(rest).map_or(size, |rest| rest.min(size));
-    let mut bytes = vec![0; size];
-    image.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
-}
-
-/// How a remark ends that the table should be relocated.
-pub const RELOCATE_REMEDY: &str = "; `--gpt relocate` puts it there";
-
-/// What is worth knowing about an image at a glance, as short texts: format, size, partition
-/// table and where its backup is. Empty where there is nothing to say. `source` is the format of
-/// what `image` presents: only of a raw image the table can be relocated.
-///
-/// # Errors
-///
-/// The image's own. At most 2 MiB and a few sectors are read.
-pub fn remarks(image: &dyn Disk, source: Format) -> io::Result<Vec<String>> {
-    let container = Container::of("", image)?;
-    let mut remarks = Vec::new();
-    if !container.format.is_presentable() {
-        remarks.push(format!(
-            "{}: {}",
-            container.format,
-            container.format.remedy()
-        ));
-        return Ok(remarks);
-    }
-    let virtual_size = container.virtual_size;
-    if !virtual_size.is_multiple_of(MIB) {
-        remarks.push(format!("virtual size {virtual_size} bytes is no whole MiB"));
-    }
-    remarks.extend(super::size::remark(virtual_size).map(str::to_owned));
-    remarks.extend(table_remarks(image, &container, source)?);
-    Ok(remarks)
-}
-
-fn table_remarks(
-    image: &dyn Disk,
-    container: &Container,
-    source: Format,
-) -> io::Result<Vec<String>> {
-    let body = Prefix::new(image, container.body_size);
-    let Some(gpt) = Gpt::read(&body)? else {
-        let signed = container.body_size >= 512 && super::content::is_signed(&body)?;
-        let none = (!signed).then(|| "no partition table".to_owned());
-        return Ok(none.into_iter().collect());
+/// The last bytes of an image if they begin like a footer, whatever its fields are.
+fn read_footer(image: &dyn Disk) -> io::Result<Option<[u8; FOOTER_SIZE]>> {
+    let mut bytes = [0; FOOTER_SIZE];
+    let Some(offset) = image.size().checked_sub(FOOTER_SIZE as u64) else {
+        return Ok(None);
     };
-    Ok(
-        match (
-            &gpt.primary,
-            gpt.backup_is_at_end_of(container.virtual_size),
-        ) {
-            (Err(damage), _) => vec![format!("primary GPT damaged: {damage}")],
-            (Ok(_), false) => {
-                let remedy = match source {
-                    Format::Raw => RELOCATE_REMEDY,
-                    _ => "",
-                };
-                vec![format!("backup GPT not at the end of the disk{remedy}")]
-            }
-            (Ok(_), true) if gpt.sector_size != 512 => {
-                vec!["GPT with sectors of 4,096 bytes".to_owned()]
-            }
-            (Ok(_), true) => Vec::new(),
-        },
-    )
+    image.read_exact_at(&mut bytes, offset)?;
+    Ok(Footer::decode(&bytes).is_ok().then_some(bytes))
 }

@@ -143,11 +143,6 @@ fn is_fat(head: &[u8]) -> bool {
     named && jump && matches!(sector_size, 512 | 1024 | 2048 | 4096)
 }
 
-/// Whether a disk begins with a sector that is signed as a boot record.
-pub(crate) fn is_signed(disk: &dyn Disk) -> io::Result<bool> {
-    Ok(read(disk, 510, 2)? == [0x55, 0xaa])
-}
-
 /// At most `size` bytes from `offset` on, fewer where the part ends.
 fn read(part: &dyn Disk, offset: u64, size: usize) -> io::Result<Vec<u8>> {
     let rest = part.size().saturating_sub(offset);

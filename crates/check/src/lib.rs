@@ -42,15 +42,14 @@ use std::rc::Rc;
 
 use thiserror::Error;
 
-pub use container::{RELOCATE_REMEDY, remarks};
 pub use context::Progress;
 pub use report::{Finding, Generation, Level, Report, Stage, StageReport, StageVerdict, Verdict};
 pub use rules::{document, explain, ids};
-pub use size::remark as size_remark;
 
 use container::Container;
 use context::Context;
 use disk::Disk;
+use disk::format::Format;
 use metered::Metered;
 use partitions::Layout;
 
@@ -74,15 +73,44 @@ pub enum CheckError {
     Empty,
 }
 
-/// Judges an image: a raw one as it would be presented, padded to whole MiB, or a VHD.
+/// Which bytes are judged for an image.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Subject {
+    /// Its own: a raw disk as it would be presented, padded to whole MiB, or a VHD.
+    #[default]
+    Image,
+    /// Those of the view that a mount shows of it; the image itself is in this format.
+    View(Format),
+    /// Its own, of which no view can be made for this reason.
+    WithoutView(String),
+}
+
+/// Judges an image by its own bytes: a raw one as it would be presented, padded to whole MiB, or
+/// a VHD.
 ///
 /// `name` stands in the report, and a name that ends in `.vhd` makes a missing footer a finding.
 /// `progress` is called whenever a step begins and, in a long step, as it goes on.
 ///
 /// # Errors
 ///
-/// [`CheckError`] where the image itself cannot be read. What is wrong inside of it are findings.
+/// [`CheckError`] if the image itself cannot be read. What is wrong inside of it are findings.
 pub fn check(
+    name: &str,
+    image: Rc<dyn Disk>,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, CheckError> {
+    check_subject(&Subject::Image, name, image, options, progress)
+}
+
+/// Judges an image by the bytes of `image`, which are its own or those of its view. Otherwise as
+/// [`check`].
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_subject(
+    subject: &Subject,
     name: &str,
     image: Rc<dyn Disk>,
     options: &Options,
@@ -92,13 +120,17 @@ pub fn check(
         return Err(CheckError::Empty);
     }
     let container = Container::of(name, &*image)?;
+    let format = match subject {
+        Subject::View(format) => *format,
+        Subject::Image | Subject::WithoutView(_) => container.format,
+    };
     let disk = Rc::new(Metered::new(
         image,
         container.body_size,
         container.virtual_size,
     ));
     let context = Context::new(Rc::clone(&disk), options, progress);
-    container.judge(&context);
+    container.judge(subject, &context);
     let mut generation = options.generation.unwrap_or(Generation::One);
     if container.is_disk() {
         generation = judge_disk(&container, &context)?;
@@ -111,7 +143,7 @@ pub fn check(
     };
     match disk.take_failure() {
         Some(error) => Err(error.into()),
-        None => Ok(Report::new(name, generation, stages, found)),
+        None => Ok(Report::new(name, format, generation, stages, found)),
     }
 }
 

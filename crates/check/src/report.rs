@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::context::Found;
 use crate::printable::printable;
+use disk::format::Format;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -235,6 +236,8 @@ pub struct Report {
     pub schema: u32,
     /// The image's name as it was given.
     pub image: String,
+    /// The image's format, by its name in the output of `vhdfs list --json`.
+    pub format: &'static str,
     /// What to conclude.
     pub verdict: Verdict,
     /// Whether every stage is right.
@@ -249,7 +252,13 @@ pub struct Report {
 
 impl Report {
     /// Puts a report together from what was found about `stages`.
-    pub(crate) fn new(image: &str, generation: Generation, stages: &[Stage], found: Found) -> Self {
+    pub(crate) fn new(
+        image: &str,
+        format: Format,
+        generation: Generation,
+        stages: &[Stage],
+        found: Found,
+    ) -> Self {
         let Found {
             mut findings,
             followed,
@@ -287,6 +296,7 @@ impl Report {
         Self {
             schema: 2,
             image: image.to_owned(),
+            format: format.name(),
             verdict,
             ready: verdict == Verdict::Ready,
             generation,

@@ -1,37 +1,20 @@
 //! Azure's limits on the size of a disk.
 
-use super::container::{Container, MIB};
+use super::container::Container;
 use super::context::Context;
 use super::partitions::Layout;
 use super::report::Generation;
 use super::rules::container as rules;
+use disk::format::Format;
 use vhd::footer::FOOTER_SIZE;
-use vhd::format::Format;
+use vhd::{MAX_OS_DISK_SIZE, MAX_UPLOAD_SIZE, MIN_UPLOAD_SIZE};
 
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
-/// Least virtual size of a managed disk that is uploaded: 20,972,032 bytes with the footer.
-const MINIMUM: u64 = 20 * MIB;
-/// Largest virtual size that can be uploaded: 35,183,298,347,520 bytes with the footer.
-const MAXIMUM: u64 = 32_767 * GIB;
 /// "The maximum size allowed for the VHD is 1,023 GB."
 const GUIDE: u64 = 1_023 * GIB;
 /// What a boot record can address in sectors of 512 bytes.
 const MBR: u64 = 2 * TIB;
-/// Largest OS disk, and the limit of several uploaders.
-const OS_DISK: u64 = 4_095 * GIB;
-
-/// What is worth knowing at a glance about a disk of `virtual_size` bytes, as far as Azure takes it.
-pub fn remark(virtual_size: u64) -> Option<&'static str> {
-    match virtual_size {
-        ..MINIMUM => Some("smaller than 20 MiB, which Azure does not take"),
-        size if size > MAXIMUM => Some("larger than 32,767 GiB, which Azure does not take"),
-        size if size > OS_DISK => {
-            Some("larger than 4,095 GiB, which Azure takes as a data disk only")
-        }
-        _ => None,
-    }
-}
 
 /// Judges the virtual size.
 pub(super) fn judge(
@@ -46,7 +29,7 @@ pub(super) fn judge(
         &rules::SIZE_UPLOAD,
         format!("the virtual size is {size} bytes, and the upload's with the footer {upload}"),
     );
-    if container.format == Format::Raw && size != container.file_size {
+    if container.format == Format::RAW && size != container.file_size {
         let padding = size - container.file_size;
         context.find(
             &rules::SIZE_PADDING,
@@ -57,12 +40,12 @@ pub(super) fn judge(
     for (rule, exceeded, limit) in [
         (
             &rules::SIZE_MINIMUM,
-            size < MINIMUM,
+            size < MIN_UPLOAD_SIZE,
             "20 MiB is the least that Azure takes",
         ),
         (
             &rules::SIZE_MAXIMUM,
-            size > MAXIMUM,
+            size > MAX_UPLOAD_SIZE,
             "32,767 GiB is the most that Azure takes",
         ),
         (
@@ -77,7 +60,7 @@ pub(super) fn judge(
         ),
         (
             &rules::SIZE_OS_DISK,
-            size > OS_DISK,
+            size > MAX_OS_DISK_SIZE,
             "OS disks and several uploaders end at 4,095 GiB",
         ),
     ] {

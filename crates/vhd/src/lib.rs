@@ -17,13 +17,15 @@
 #![forbid(unsafe_code)]
 
 pub mod footer;
-pub mod format;
 pub mod geometry;
 pub mod layout;
 pub mod map;
 mod size;
 pub mod view;
+mod warnings;
 
 pub use footer::{Footer, Identity};
 pub use layout::{Layout, LayoutError, virtual_size};
+pub use size::{MAX_OS_DISK_SIZE, MAX_UPLOAD_SIZE, MIN_UPLOAD_SIZE};
 pub use view::View;
+pub use warnings::{RELOCATE_REMEDY, size_warning, warnings};

@@ -17,3 +17,12 @@ pub const MAX_VIRTUAL_SIZE: u64 = (MAX_FILE_SIZE - SECTOR_SIZE) / ALIGNMENT * AL
 pub fn virtual_size(source_size: u64) -> Option<u64> {
     source_size.checked_next_multiple_of(ALIGNMENT)
 }
+
+/// Least virtual size in bytes of a managed disk that is uploaded: 20,972,032 bytes with the footer.
+pub const MIN_UPLOAD_SIZE: u64 = 20 << 20;
+
+/// Largest virtual size in bytes that can be uploaded: 35,183,298,347,520 bytes with the footer.
+pub const MAX_UPLOAD_SIZE: u64 = 32_767 << 30;
+
+/// Largest virtual size in bytes of an OS disk, and the limit of several uploaders.
+pub const MAX_OS_DISK_SIZE: u64 = 4_095 << 30;

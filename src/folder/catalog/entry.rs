@@ -231,15 +231,6 @@ impl Image {
         self.contents.disk_count()
     }
 
-    /// What the view is to those who judge it: a fixed VHD that appears byte for byte, or a disk that is
-    /// made one, of which the partition table can be relocated.
-    pub fn shown_format(&self) -> vhd::format::Format {
-        match self.keeps_bytes() {
-            true => vhd::format::Format::FixedVhd,
-            false => vhd::format::Format::Raw,
-        }
-    }
-
     /// The identity that the footer carries.
     pub fn identity(&self) -> Identity<'_> {
         Identity {
@@ -269,10 +260,9 @@ impl Image {
         matches!(self.contents, Contents::Verbatim) && !self.is_grown()
     }
 
-    /// Whether its file may be what somebody uploads: a raw disk or a VHD of any kind.
-    pub fn is_raw_or_vhd(&self) -> bool {
-        matches!(self.contents, Contents::Raw | Contents::Verbatim)
-            || self.format().name().ends_with("_vhd")
+    /// Whether the view begins with the bytes of its file: a raw disk, or a VHD that appears byte for byte.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.contents, Contents::Raw) || self.keeps_bytes()
     }
 
     /// Size of the disk in bytes as it appears, without the footer.

@@ -13,16 +13,16 @@ use super::Error;
 use super::activity::{Activity, OpenView};
 use crate::folder::catalog::{Catalog, Image};
 use crate::serve::image::{OpenImage, Opening};
-use check;
 
-/// Number of inodes of which it is remembered that they were remarked upon.
-const REMARKED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Number of inodes whose warnings are known to be in the log.
+const WARNED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// The views that are open, by inode and by handle.
 #[derive(Debug)]
 pub(super) struct OpenImages {
     opening: Opening,
-    remarked: Mutex<LruCache<u64, ()>>,
+    /// Inodes whose warnings were logged.
+    warned: Mutex<LruCache<u64, ()>>,
     by_inode: Mutex<HashMap<u64, Shared>>,
     // Looked up by every read without a lock.
     by_handle: Slab<Arc<Handle>>,
@@ -49,7 +49,7 @@ impl OpenImages {
     pub(super) fn new(opening: Opening) -> Self {
         Self {
             opening,
-            remarked: Mutex::new(LruCache::new(REMARKED)),
+            warned: Mutex::new(LruCache::new(WARNED)),
             by_inode: Mutex::default(),
             by_handle: Slab::new(),
             activity: Arc::default(),
@@ -68,7 +68,7 @@ impl OpenImages {
         let place = self.join(inode);
         let opened = shared_or_new(&place, || {
             let opened = OpenImage::open(catalog, image, &self.opening)?;
-            self.remark(inode, image, &opened);
+            self.log_warnings(inode, image, &opened);
             Ok(opened)
         });
         let handle = opened.and_then(|opened| {
@@ -94,23 +94,23 @@ impl OpenImages {
         &self.activity
     }
 
-    /// Tells the log, once, what is worth knowing about a view at a glance.
-    fn remark(&self, inode: u64, image: &Image, opened: &OpenImage) {
-        let mut remarked = self.remarked.lock();
-        if remarked.put(inode, ()).is_some() {
+    /// Logs the warnings about a view, once for each inode.
+    fn log_warnings(&self, inode: u64, image: &Image, opened: &OpenImage) {
+        let known = self.warned.lock().put(inode, ());
+        if known.is_some() {
             return;
         }
-        drop(remarked);
         // Whoever reads the view gets the error, if it lasts.
-        for remark in check::remarks(opened.view(), image.shown_format()).unwrap_or_default() {
+        let warnings = vhd::warnings(opened.view(), !image.keeps_bytes()).unwrap_or_default();
+        for warning in warnings {
             // Who makes a disk larger wants its table to reach the new end.
-            let is_left_behind = image.is_grown() && remark.ends_with(check::RELOCATE_REMEDY);
+            let is_left_behind = image.is_grown() && warning.ends_with(vhd::RELOCATE_REMEDY);
             let level = if is_left_behind {
                 Level::Warn
             } else {
                 Level::Info
             };
-            log!(level, "{}: {remark}", image.shown_path().display());
+            log!(level, "{}: {warning}", image.shown_path().display());
         }
     }
 

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use disk::Patch;
 use disk::gpt::{RelocateError, relocate};
-use vhd::format::Format;
+use disk::{Disk, Patch};
+use vhd::footer::FOOTER_SIZE;
+use vhd::{Layout, View};
 
 use super::tools::{
     self, DATA, FileDisk, Folder, MIB, assert_findings, output, run, run_with_input, text_of,
@@ -295,18 +296,20 @@ fn sectors_of_4096_bytes() {
 }
 
 #[test]
-fn remarks_tell_what_is_cheap_to_know() {
+fn warnings_about_size_and_table() {
     let folder = Folder::new();
     let image = folder.sparse("disk.raw", 20 * MIB + 512);
-    let remarks = |image: &Path| {
-        let remarks = check::remarks(&FileDisk::open(image), Format::Raw);
-        remarks.unwrap().join("; ")
+    let warnings = |image: &Path| {
+        let disk = FileDisk::open(image);
+        let layout = Layout::fixed_vhd(disk.size(), [0; FOOTER_SIZE], Vec::new());
+        let view = View::new(layout.unwrap(), disk);
+        vhd::warnings(&view, true).unwrap().join("; ")
     };
-    assert_eq!(remarks(&image), "no partition table");
+    assert_eq!(warnings(&image), "no partition table");
     run_with_input("sfdisk", &[&"--quiet", &image], SCRIPT);
-    assert!(remarks(&image).contains("--gpt relocate"));
+    assert!(warnings(&image).contains("--gpt relocate"));
     let (_, relocated) = views(&folder, &image);
-    assert_eq!(remarks(&relocated), "");
+    assert_eq!(warnings(&relocated), "");
     let tiny = folder.sparse("tiny.raw", MIB);
-    assert!(remarks(&tiny).contains("20 MiB"));
+    assert!(warnings(&tiny).contains("20 MiB"));
 }

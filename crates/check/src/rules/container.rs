@@ -5,6 +5,9 @@ rules! {
     CONTAINER: "container", Error, InstallationNotes,
         "The file is in another container format, such as VHDX or qcow2, or compressed.",
         "convert it with `qemu-img convert -O raw`, or decompress it, and present the raw image";
+    SOURCE_FORMAT: "source-format", Info, AzureLimits,
+        "The format of an image that is not uploaded as it is: its view was checked.",
+        "upload the view, not the image";
     VHD_COOKIE: "vhd-cookie", Error, AzureLimits,
         "The name ends in `.vhd`, and the footer is missing.",
         "it is a raw image; name it so, and present it with `vhdfs mount`";
@@ -13,7 +16,7 @@ rules! {
         "restore the file, or cut off the footer and present the raw disk before it";
     VHD_TYPE: "vhd-type", Error, InstallationNotes,
         "The VHD is dynamic or differencing, not fixed.",
-        "convert it with `qemu-img convert -f vpc -O raw`, and present the raw image";
+        "present a dynamic VHD with `vhdfs mount`, which shows it as a fixed one; merge a differencing one into its parent first";
     VHD_CURRENT_SIZE: "vhd-current-size", Error, ResizeVhds,
         "The footer's current size is not the file's length less 512 bytes.",
         "cut off the footer and present the raw disk before it";

@@ -106,6 +106,8 @@ impl Format {
 
     /// A disk and the footer of a VHD behind it.
     pub const FIXED_VHD: Self = Self(&vhd::FIXED);
+    /// A VHD that leaves out what is zero, or holds only what was changed in another one.
+    pub const DYNAMIC_VHD: Self = Self(&vhd::DYNAMIC);
     /// Hyper-V's format.
     pub const VHDX: Self = Self(&vhdx::KIND);
 
