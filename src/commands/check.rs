@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
-use rustix::io::Errno;
 use thiserror::Error;
 
 use super::Failure;
@@ -19,6 +18,7 @@ use crate::advice;
 use crate::cli::{CheckArgs, ViewArgs};
 use crate::folder::beneath;
 use crate::folder::metadata::Kind;
+use crate::folder::missing;
 use crate::folder::settle::Writers;
 use crate::folder::source::{Freshness, SourceFile};
 use crate::serve::image::{OpenImage, Policy};
@@ -118,7 +118,7 @@ impl Judged {
             Self::View(image) => image.check(),
         };
         match checked {
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::STALE) => Ok(true),
+            Err(error) if missing::is_stale(&error) => Ok(true),
             other => other.map(|()| false),
         }
     }

@@ -186,7 +186,7 @@ pub(super) fn open(
         snapshots: Snapshots::by_policy(snapshots),
         writers,
     };
-    OpenImage::prepare(catalog, image, &opening)
+    OpenImage::open(catalog, image, &opening)
 }
 
 /// The unique id in the footer of a view, which says what disk it is, in which size; of a VHD that

@@ -7,6 +7,7 @@ pub mod filesystem;
 pub mod given_up;
 pub mod lease;
 pub mod metadata;
+pub mod missing;
 pub mod names;
 pub mod opened;
 pub mod select;

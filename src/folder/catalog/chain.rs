@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::io::Errno;
 use thiserror::Error;
 
 use super::contents::OpenFile;
 use super::{Catalog, Image};
 use crate::folder::beneath::Target;
 use crate::folder::metadata::{Kind, Metadata};
+use crate::folder::missing;
 use disk::format::{Container, FormatError, Given, Need, Opening, Options, Role, Step};
 
 /// A further file of an image, in one version.
@@ -82,7 +82,7 @@ pub(super) enum OpenError {
 impl OpenError {
     /// A file is another version by now.
     pub(super) fn stale() -> Self {
-        Self::Format(FormatError::Io(Errno::STALE.into()))
+        Self::Format(FormatError::Io(missing::stale()))
     }
 
     /// The error of the system that says nothing about the image, if that is the reason.
@@ -227,10 +227,12 @@ impl Catalog {
     pub(super) fn open_known(&self, known: &Further) -> io::Result<OwnedFd> {
         let is_current = self.are_current(std::slice::from_ref(known));
         let file = is_current.then(|| self.folder.open_image(&known.real));
-        let file = file.ok_or(Errno::STALE)?.map_err(super::gone_is_stale)?;
+        let file = file
+            .ok_or_else(missing::stale)?
+            .map_err(missing::gone_is_stale)?;
         match Metadata::of(file.as_fd())? {
             found if found.version == known.metadata.version => Ok(file),
-            _ => Err(Errno::STALE.into()),
+            _ => Err(missing::stale()),
         }
     }
 }

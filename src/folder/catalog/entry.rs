@@ -5,11 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::io::Errno;
-
 use super::Skip;
 use super::contents::Contents;
 use crate::folder::metadata::{Metadata, Timestamp, Version};
+use crate::folder::missing;
 use crate::folder::names::{Claim, DiskNumber};
 use crate::folder::select;
 use disk::Patch;
@@ -110,7 +109,7 @@ impl Directory {
         if self.is(metadata) && self.file_system == metadata.version.file_system {
             Ok(())
         } else {
-            Err(Errno::STALE.into())
+            Err(missing::stale())
         }
     }
 

@@ -1,17 +1,15 @@
 //! Finding out what an entry of the source folder is: an image, a folder, or why neither.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use rustix::io::Errno;
 
 use super::entry::Location;
 use super::{Catalog, Directory, Found, Image, Skip};
 use crate::folder::beneath::{self, Target};
 use crate::folder::metadata::Kind;
+use crate::folder::missing;
 use crate::folder::select::{self, Verdict};
 use vhd::layout::{Layout, LayoutError};
 
@@ -115,7 +113,7 @@ impl Catalog {
                 return Ok(found);
             }
         }
-        Err(io::Error::from(Errno::NOENT).into())
+        Err(missing::not_found().into())
     }
 
     fn examine_image(

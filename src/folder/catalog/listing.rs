@@ -8,11 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-
 use super::{Catalog, Directory, Found, Skip, contents};
 use crate::folder::beneath;
 use crate::folder::metadata::Metadata;
+use crate::folder::missing;
 use crate::folder::names::{self, Claim, Siblings};
 
 /// The names that a folder held at one moment, in the order of their bytes.
@@ -73,7 +72,7 @@ impl Listing {
     ) -> impl Iterator<Item = Result<(OsString, Found), Skip>> {
         let examined = match self.names.get(index) {
             Some(name) => catalog.examine(&self.directory, self.handle.as_fd(), name),
-            None => Err(io::Error::from(Errno::NOENT).into()),
+            None => Err(missing::not_found().into()),
         };
         let (found, skip) = match examined {
             Ok(found) => (Some(found), None),
@@ -172,7 +171,7 @@ impl<'a> LiveSiblings<'a> {
 
     /// What appears under `view`; `NotFound` as a skip where nothing does.
     pub(super) fn find(self, view: &OsStr) -> Result<Found, Skip> {
-        let gone = || Err(io::Error::from(Errno::NOENT).into());
+        let gone = || Err(missing::not_found().into());
         let Some((name, number, _)) = names::source_of(view, &self) else {
             return gone();
         };

@@ -6,33 +6,26 @@ mod contents;
 mod entry;
 mod examine;
 mod listing;
+mod opening;
 mod skip;
 mod survey;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::SystemTime;
 
-use rustix::io::Errno;
-
-use crate::folder::beneath::{self, SourceFolder};
+use crate::folder::beneath::SourceFolder;
 use crate::folder::metadata::{Kind, Metadata};
-use crate::folder::opened::Source;
+use crate::folder::missing;
 use crate::folder::select::{self, Selection};
-use crate::folder::settle::{Settling, Writers};
-use crate::folder::source::{Freshness, SourceFile};
-use disk::Disk;
+use crate::folder::settle::Settling;
 use disk::cache::{Caches, DEFAULT_CACHE_SIZE};
-use disk::format::Given;
 
 pub use chain::FurtherError;
-use chain::OpenError;
+use contents::KnownContents;
 pub use contents::format_of;
-use contents::{Contents, KnownContents};
 use entry::Location;
 pub use entry::{Directory, Found, Image};
 pub use listing::Listing;
@@ -101,7 +94,7 @@ impl Catalog {
             (SourceFolder::open(&canonical)?, None)
         } else {
             let (Some(parent), Some(file)) = (canonical.parent(), canonical.file_name()) else {
-                return Err(Errno::NOENT.into());
+                return Err(missing::not_found());
             };
             let name = path.file_name().unwrap_or(file).to_owned();
             let location = match Metadata::of_path(&canonical)?.kind {
@@ -187,7 +180,7 @@ impl Catalog {
                 listing::LiveSiblings::new(self, directory, handle).find(view)
             }
         };
-        found.map_err(|skip| skip.into_failure().unwrap_or(Errno::NOENT.into()))
+        found.map_err(|skip| skip.into_failure().unwrap_or_else(missing::not_found))
     }
 
     /// Attributes of a folder that appears.
@@ -197,157 +190,8 @@ impl Catalog {
     /// `ESTALE` where its place is taken by something else, or empty.
     pub fn directory_metadata(&self, directory: &Directory) -> io::Result<Metadata> {
         let metadata = self.folder.metadata(&directory.real);
-        let metadata = metadata.map_err(gone_is_stale)?;
+        let metadata = metadata.map_err(missing::gone_is_stale)?;
         directory.check(&metadata)?;
         Ok(self.heed_directory(directory, metadata))
-    }
-
-    /// Opens an image in the version that was found: every file that its disk is read from. They
-    /// are settled if that is possible. If somebody writes to one of them and `writers` refuses that, what
-    /// is returned has that file, and no disk.
-    ///
-    /// # Errors
-    ///
-    /// `ESTALE` if one of them is another version by now, was given up, or is gone; the file
-    /// system's own.
-    pub fn open_source(&self, image: &Image, writers: Writers) -> io::Result<Source> {
-        let source = self.open_settled(image, writers)?;
-        if source.written_file().is_some() && writers == Writers::Refuse {
-            return Ok(source);
-        }
-        // Only now: until it was settled, it may have been given up.
-        if self.number_given_up(image) != image.given_up {
-            return Err(Errno::STALE.into());
-        }
-        // Its times may be those of what was there when it was looked into, and its contents not.
-        let is_lasting = image.is_lasting && source.keeps_its_version(SystemTime::now());
-        if !is_lasting && !self.still_holds(image, &source.files()[0])? {
-            self.give_up(image);
-            return Err(Errno::STALE.into());
-        }
-        Ok(source)
-    }
-
-    /// Makes sure that the versions never count as the same again, because somebody writes and
-    /// their times need not show it.
-    pub fn give_up(&self, image: &Image) {
-        let given_up = self.settling.given_up();
-        given_up.note(image.metadata.version);
-        image
-            .further_versions()
-            .for_each(|version| given_up.note(*version));
-    }
-
-    /// What was given up of the image's versions: the same number again only if nothing was since.
-    fn number_given_up(&self, image: &Image) -> u64 {
-        let given_up = self.settling.given_up();
-        let of_all = std::iter::once(&image.metadata.version).chain(image.further_versions());
-        of_all.fold(0, |sum: u64, version| {
-            // Spread, so that no two orders of numbers add up to the same.
-            sum.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .wrapping_add(given_up.number_of(version))
-        })
-    }
-
-    /// Settles an opened file; `Ok(false)` if somebody writes to it and that is refused.
-    fn settle(&self, file: &mut SourceFile, writers: Writers) -> io::Result<bool> {
-        file.settle(&self.settling, writers.patience())?;
-        if file.is_written() && writers != Writers::Allow {
-            // A snapshot is of one moment, whatever was written before it.
-            return Ok(writers == Writers::Snapshot);
-        }
-        match file.check()? {
-            Freshness::Current => Ok(true),
-            // A writer who was there before may have changed it after it was found.
-            _ => Err(Errno::STALE.into()),
-        }
-    }
-
-    fn open_settled(&self, image: &Image, writers: Writers) -> io::Result<Source> {
-        let mut main = self.open_file_of(image)?;
-        let (found, opened) = (image.metadata.version, main.metadata().version);
-        let is_same_file = found.identity() == opened.identity() && found.size == opened.size;
-        if found != opened && !(is_same_file && writers == Writers::Snapshot) {
-            return Err(Errno::STALE.into());
-        }
-        if !self.settle(&mut main, writers)? {
-            return Ok(Source::flat(main, 0));
-        }
-        // What is being written is of another time at every moment.
-        if found != opened && !main.is_written() {
-            return Err(Errno::STALE.into());
-        }
-        let Contents::Disks(disks) = &image.contents else {
-            let size = main.size();
-            return Ok(Source::flat(main, size));
-        };
-        let facts = disks.facts(image.disk).ok_or(Errno::STALE)?;
-        if facts.flat_file == Some(0) {
-            return Ok(Source::flat(main, facts.size));
-        }
-        let mut files = vec![Arc::new(main)];
-        for known in &disks.further {
-            let mut file = SourceFile::new(self.open_known(known)?, &known.real)?;
-            if !self.settle(&mut file, writers)? {
-                return Ok(Source::flat(file, 0));
-            }
-            files.push(Arc::new(file));
-        }
-        let given = Given {
-            name: image.shown_path().to_string_lossy().into_owned(),
-            identity: image.metadata.version.identity(),
-            bytes: files[0].clone(),
-        };
-        let mut next = disks.further.iter().zip(&files[1..]);
-        let parsed = self.parse(given, image.disk, |_| {
-            // The same versions ask for the same files in the same order.
-            let (known, file) = next.next().ok_or(OpenError::stale())?;
-            Ok(known.given(file.clone()))
-        });
-        let disk = parsed.map_err(|error| error.into_io().unwrap_or_else(io::Error::other))?;
-        Ok(Source::of_files(files, disk))
-    }
-
-    fn open_file_of(&self, image: &Image) -> io::Result<SourceFile> {
-        let file = self.open_image(image).map_err(gone_is_stale)?;
-        SourceFile::new(file, &image.shown_path())
-    }
-
-    /// Opens the folder that holds the bytes of an image.
-    ///
-    /// # Errors
-    ///
-    /// The file system's own.
-    pub fn open_folder_of(&self, image: &Image) -> io::Result<OwnedFd> {
-        let folder = match &image.location {
-            Location::Linked(path) => path.parent().unwrap_or(Path::new("")),
-            _ => &image.directory.real,
-        };
-        self.folder.open_directory(folder)
-    }
-
-    fn open_image(&self, image: &Image) -> io::Result<OwnedFd> {
-        match &image.location {
-            Location::Entry => self.folder.open_image(&image.real_path()),
-            Location::Linked(path) => self.folder.open_image(path),
-            Location::Device(path) => beneath::open_path(path),
-        }
-    }
-
-    fn open_directory(&self, directory: &Directory) -> io::Result<OwnedFd> {
-        let handle = self
-            .folder
-            .open_directory(&directory.real)
-            .map_err(gone_is_stale)?;
-        directory.check(&Metadata::of(handle.as_fd())?)?;
-        Ok(handle)
-    }
-}
-
-/// An entry that was found and is no longer there is another version of itself.
-fn gone_is_stale(error: io::Error) -> io::Error {
-    match Errno::from_io_error(&error) {
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Errno::STALE.into(),
-        _ => error,
     }
 }

@@ -6,6 +6,9 @@ use std::io;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::serve::image::{Refusal, SnapshotError};
+use disk::gpt::RelocateError;
+
 /// Why a file system operation failed.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -38,6 +41,21 @@ pub enum Error {
     /// The system refuses more memory.
     #[error("out of memory")]
     OutOfMemory,
+    /// Somebody writes the source, and that is refused.
+    #[error("somebody writes the source")]
+    Busy,
+    /// The view cannot be opened in the way that the user demands.
+    #[error("it cannot be opened as demanded")]
+    Unsupported,
+    /// The source is larger than a view can be.
+    #[error("too large")]
+    TooLarge,
+    /// The mount can only be read.
+    #[error("read-only")]
+    ReadOnly,
+    /// The request is for nothing that a view has; the kernel need not send it again.
+    #[error("not implemented")]
+    NotImplemented,
     /// The source's own error.
     #[error(transparent)]
     Source(io::Error),
@@ -56,6 +74,11 @@ impl Error {
             Self::Invalid => Errno::INVAL,
             Self::TooManyOpen => Errno::MFILE,
             Self::OutOfMemory => Errno::NOMEM,
+            Self::Busy => Errno::BUSY,
+            Self::Unsupported => Errno::OPNOTSUPP,
+            Self::TooLarge => Errno::FBIG,
+            Self::ReadOnly => Errno::ROFS,
+            Self::NotImplemented => Errno::NOSYS,
             // An end of file where bytes must be is damage, not an end.
             Self::Source(error) => Errno::from_io_error(error).unwrap_or(Errno::IO),
         }
@@ -76,6 +99,19 @@ impl From<io::Error> for Error {
     }
 }
 
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Source(error) | Refusal::Gpt(RelocateError::Io(error)) => error.into(),
+            Refusal::Snapshot(SnapshotError::Changed) => Self::Stale,
+            Refusal::Snapshot(error) => error.into_io().map_or(Self::Unsupported, Self::from),
+            Refusal::Gpt(_) => Self::Unsupported,
+            Refusal::Layout(_) => Self::TooLarge,
+            Refusal::Written(_) | Refusal::WrittenUncloned(..) => Self::Busy,
+        }
+    }
+}
+
 impl From<TryReserveError> for Error {
     fn from(_: TryReserveError) -> Self {
         Self::OutOfMemory
@@ -85,6 +121,7 @@ impl From<TryReserveError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vhd::LayoutError;
 
     #[test]
     fn errno_values_survive_the_way_through() {
@@ -98,6 +135,18 @@ mod tests {
         ] {
             let error = Error::from(io::Error::from(errno));
             assert_eq!(error.errno(), errno.raw_os_error());
+        }
+        for (refusal, errno) in [
+            (Refusal::Written(Vec::new()), Errno::BUSY),
+            (Refusal::Snapshot(SnapshotError::Changed), Errno::STALE),
+            (Refusal::Snapshot(SnapshotError::Device), Errno::OPNOTSUPP),
+            (
+                Refusal::Snapshot(SnapshotError::Clone(Errno::NOSPC.into())),
+                Errno::NOSPC,
+            ),
+            (Refusal::Layout(LayoutError::Empty), Errno::FBIG),
+        ] {
+            assert_eq!(Error::from(refusal).errno(), errno.raw_os_error());
         }
         let short = Error::from(io::Error::from(io::ErrorKind::UnexpectedEof));
         assert_eq!(short.errno(), libc::EIO);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use log::{Level, log};
+use log::{Level, log, warn};
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use sharded_slab::Slab;
@@ -12,7 +12,7 @@ use sharded_slab::Slab;
 use super::Error;
 use super::activity::{Activity, OpenView};
 use crate::folder::catalog::{Catalog, Image};
-use crate::serve::image::{OpenImage, Opening};
+use crate::serve::image::{OpenImage, Opening, Refusal};
 
 /// Number of inodes whose warnings are known to be in the log.
 const WARNED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -67,7 +67,8 @@ impl OpenImages {
     ) -> Result<(u64, Arc<OpenImage>), Error> {
         let place = self.join(inode);
         let opened = shared_or_new(&place, || {
-            let opened = OpenImage::open(catalog, image, &self.opening)?;
+            let opened = OpenImage::open(catalog, image, &self.opening);
+            let opened = opened.map_err(|refusal| logged(image, refusal))?;
             self.log_warnings(inode, image, &opened);
             Ok(opened)
         });
@@ -149,10 +150,20 @@ impl OpenImages {
     }
 }
 
+/// Logs why the view of `image` is refused; a change of the source needs no log entry, nor does its own error.
+fn logged(image: &Image, refusal: Refusal) -> Error {
+    let (is_own, text) = (matches!(refusal, Refusal::Source(_)), refusal.to_string());
+    let error = Error::from(refusal);
+    if !is_own && !matches!(error, Error::Stale) {
+        warn!("{}: cannot be opened: {text}", image.shown_path().display());
+    }
+    error
+}
+
 /// Others who open the same inode meanwhile wait for the first.
 fn shared_or_new(
     place: &Mutex<Option<Arc<OpenImage>>>,
-    open: impl FnOnce() -> std::io::Result<OpenImage>,
+    open: impl FnOnce() -> Result<OpenImage, Error>,
 ) -> Result<Arc<OpenImage>, Error> {
     let mut place = place.lock();
     if let Some(image) = &*place {

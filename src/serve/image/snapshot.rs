@@ -89,17 +89,16 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
-    /// The errno for a caller who must have a snapshot.
-    pub fn errno(&self) -> Errno {
+    /// The system's own error, if that is the reason.
+    pub fn into_io(self) -> Option<io::Error> {
         match self {
-            Self::Changed => Errno::STALE,
             Self::Folder(_, error)
             | Self::Clone(error)
             | Self::Finish(error)
             | Self::Assemble(AssembleError::Read(error) | AssembleError::Clone(error)) => {
-                Errno::from_io_error(error).unwrap_or(Errno::IO)
+                Some(error)
             }
-            _ => Errno::OPNOTSUPP,
+            _ => None,
         }
     }
 

@@ -1,0 +1,242 @@
+//! Opening a view and reading it: every read is checked against the version that was opened.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use log::warn;
+
+use super::{Refusal, SnapshotError, Snapshots};
+use crate::folder::catalog::{Catalog, Image};
+use crate::folder::missing;
+use crate::folder::opened::Source;
+use crate::folder::settle::Writers;
+use crate::folder::source::{Freshness, SourceFile};
+use crate::folder::writers;
+use disk::format::Damage;
+use disk::gpt;
+use disk::{ByteRange, Disk, Prefix};
+use vhd::layout::Origin;
+use vhd::view::{Filled, View};
+
+/// Where the bytes of an opened view come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Engine {
+    /// The source itself, checked for changes at every read.
+    Direct,
+    /// A clone of the source, which nothing changes.
+    Snapshot,
+}
+
+/// An opened view, shared by all who have it open.
+#[derive(Debug)]
+pub struct OpenImage {
+    view: View<Source>,
+    engine: Engine,
+    /// Whether it is proven that no read mixes versions.
+    is_settled: bool,
+    /// Whether whoever writes the source makes another version of it, also while nobody looks.
+    keeps_its_version: bool,
+    stale: AtomicBool,
+    /// Whether the log was told that a part of it is damaged.
+    damage_is_told: AtomicBool,
+}
+
+/// What becomes of a GPT whose backup is not at the end of the padded disk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum GptPolicy {
+    /// It appears as it is.
+    #[default]
+    Keep,
+    /// The view carries it with the backup at the end.
+    Relocate,
+}
+
+/// How views are opened.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// Which of them become snapshots.
+    pub snapshots: Snapshots,
+    /// What becomes of their partition tables.
+    pub gpt: GptPolicy,
+    /// What is done where somebody has a source open for writing.
+    pub writers: Writers,
+}
+
+impl OpenImage {
+    /// Opens the image in the version that was found.
+    ///
+    /// # Errors
+    ///
+    /// If the source is another version by now; if somebody writes it and `opening` does not permit
+    /// that; if `opening` demands what cannot be had; the file system's own.
+    pub fn open(catalog: &Catalog, image: &Image, opening: &Opening) -> Result<Self, Refusal> {
+        let source = catalog.open_source(image, opening.writers)?;
+        let written = source.written_file();
+        if let Some(file) = written
+            && opening.writers == Writers::Refuse
+        {
+            return Err(Refusal::Written(writers::of(file)));
+        }
+        let patches = if opening.gpt == GptPolicy::Relocate && !image.keeps_bytes() {
+            let disk = Prefix::new(&source, image.disk_size());
+            gpt::relocate(&disk, image.virtual_size())?
+        } else {
+            Vec::new()
+        };
+        let layout = image.layout(patches)?;
+        let keeps_its_version = source.keeps_its_version(SystemTime::now());
+        let beside = || catalog.open_folder_of(image);
+        // A clone fails where the source has changed since it was opened, so patches fit it.
+        let clone = match written {
+            Some(file) if opening.writers == Writers::Snapshot => {
+                let clone = opening.snapshots.demand(&source, &layout, beside);
+                // The next is of another moment, and its times may be the same.
+                catalog.give_up(image);
+                let refused = |error| Refusal::WrittenUncloned(writers::of(file), error);
+                Some(clone.map_err(refused)?)
+            }
+            _ => opening.snapshots.take(&source, &layout, beside)?,
+        };
+        if clone.is_some() && written.is_none() && source.check()? != Freshness::Current {
+            return Err(SnapshotError::Changed.into());
+        }
+        let (source, engine) = match clone {
+            // The clone has the body at the same offsets, so the same layout fits.
+            Some(clone) => {
+                let clone = SourceFile::new(clone, source.path()).map_err(SnapshotError::Finish)?;
+                (Source::flat(clone, source.size()), Engine::Snapshot)
+            }
+            None => (source, Engine::Direct),
+        };
+        Ok(Self {
+            is_settled: engine == Engine::Snapshot || source.is_settled(),
+            keeps_its_version,
+            view: View::new(layout, source),
+            engine,
+            stale: AtomicBool::new(false),
+            damage_is_told: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether it is proven that no read mixes versions. Where it is not, what was read must not be
+    /// kept for others.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Whether what is read of the view stays right after it was closed, for as long as its source
+    /// shows the same version.
+    pub fn keeps_its_version(&self) -> bool {
+        self.is_settled && self.keeps_its_version
+    }
+
+    /// The bytes of the view, without the promise that they are all of one version: call
+    /// [`OpenImage::check`] after using them.
+    pub fn view(&self) -> &View<Source> {
+        &self.view
+    }
+
+    /// Where the bytes come from.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// A file that holds the whole view, which the kernel may serve by itself.
+    pub fn whole_file(&self) -> Option<BorrowedFd<'_>> {
+        self.body().filter(|_| self.engine == Engine::Snapshot)
+    }
+
+    /// The file that holds the source's bytes at the offsets that they have in the view; `None` if
+    /// there is no such file.
+    pub fn body(&self) -> Option<BorrowedFd<'_>> {
+        self.view.source().flat_file().map(AsFd::as_fd)
+    }
+
+    /// The bytes from `offset` on that [`OpenImage::body`] holds; empty if others stand there.
+    pub fn body_at(&self, offset: u64) -> ByteRange {
+        let rest = ByteRange::new(offset, self.size());
+        let piece = self.view.layout().pieces(rest).next();
+        let piece = piece.filter(|piece| piece.origin == Origin::Source);
+        piece.map_or(ByteRange::new(offset, offset), |piece| piece.range)
+    }
+
+    /// Size of the view in bytes.
+    pub fn size(&self) -> u64 {
+        self.view.layout().view_size()
+    }
+
+    /// Reads the bytes of the view that begin at `offset` into the whole of `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` where the source has changed since it was opened; the source's own error. The
+    /// bytes in `buffer` mean nothing then.
+    pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<Filled> {
+        self.guarded(|| self.view.read(buffer, offset))
+    }
+
+    /// Finds the next data at or behind `offset`; see [`View::seek_data`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenImage::read`].
+    pub fn seek_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.guarded(|| self.view.seek_data(offset))
+    }
+
+    /// Finds the next hole at or behind `offset`; see [`View::seek_hole`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenImage::read`].
+    pub fn seek_hole(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.guarded(|| self.view.seek_hole(offset))
+    }
+
+    /// Fails where the source has changed since it was opened.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` then, and for good.
+    pub fn check(&self) -> io::Result<()> {
+        if self.engine == Engine::Snapshot {
+            return Ok(());
+        }
+        let is_stale = self.stale.load(Ordering::Acquire);
+        if !is_stale && self.view.source().check()? == Freshness::Current {
+            return Ok(());
+        }
+        if !self.stale.swap(true, Ordering::AcqRel) {
+            let path = self.view.source().path();
+            warn!(
+                "{}: changed while it was open; reads of it now fail with ESTALE",
+                path.display()
+            );
+        }
+        Err(missing::stale())
+    }
+
+    /// Looks at the version after the bytes were taken and before anybody gets them. A change also
+    /// explains an error, such as a read behind the new end.
+    fn guarded<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if !self.is_settled {
+            // Without proof, what was there before tells a little more.
+            self.check()?;
+        }
+        let result = operation();
+        self.check()?;
+        if let Err(error) = &result
+            && let Some(damage) = Damage::of(error)
+            && !self.damage_is_told.swap(true, Ordering::AcqRel)
+        {
+            let path = self.view.source().path();
+            warn!(
+                "{}: damaged: {damage}; reads of that part of it fail with EIO",
+                path.display()
+            );
+        }
+        result
+    }
+}
