@@ -8,8 +8,8 @@ use crate::harness::process::{repository, test_file};
 use crate::harness::{MIB, Rng};
 use disk::ByteRange;
 use serde_json::{Value, json};
+use vhd::Geometry;
 use vhd::footer::{FOOTER_SIZE, Footer, Identity, SECTOR_SIZE};
-use vhd::geometry::Geometry;
 use vhd::layout::{Layout, Origin};
 
 const GIB: u64 = 1 << 30;

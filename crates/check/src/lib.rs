@@ -5,6 +5,19 @@
 //! heading it comes from, and `docs/CHECK.md` lists them all. Nothing is mounted or changed,
 //! and what is read is bounded whatever the image says. What cannot be told is reported as
 //! unknown, never left out.
+//!
+//! ```
+//! use std::rc::Rc;
+//!
+//! use check::{Options, Verdict, check};
+//!
+//! // 20 MiB of zeros: large enough for Azure, and nothing in it to boot from.
+//! let disk = Rc::new(vec![0; 20 << 20]);
+//! let report = check("disk.raw", disk, &Options::default(), &mut |_| {})?;
+//! assert_eq!(report.verdict(), Verdict::NotReady);
+//! assert!(report.findings.iter().any(|finding| finding.id == "table-missing"));
+//! # Ok::<(), check::CheckError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -147,7 +147,7 @@ fn the_footer_field_by_field() {
     let wrong_size = found(vhd(size, |f| f.current_size = size - MIB));
     assert_eq!(wrong_size, ["vhd-current-size", "vhd-field"]);
     assert_eq!(found(vhd(size + 512, |_| {})), ["size-alignment"]);
-    let rounded = vhd::geometry::Geometry::of(size).bytes();
+    let rounded = vhd::Geometry::of(size).bytes();
     let by_qemu = vhd(rounded, |f| f.creator_application = *b"qemu");
     assert_eq!(found(by_qemu), ["size-minimum", "vhd-geometry-size"]);
     let mut reserved = vhd(size, |_| {});

@@ -32,7 +32,7 @@ pub enum LayoutError {
 
 /// Where the bytes of a region come from.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Content {
+enum Content {
     /// The source, at the same offset.
     Source,
     /// Nowhere: all of them are zero.
@@ -43,7 +43,7 @@ pub enum Content {
 
 /// A part of a view with one origin.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Region {
+struct Region {
     range: ByteRange,
     content: Content,
 }

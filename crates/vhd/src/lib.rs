@@ -17,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod footer;
-pub mod geometry;
+mod geometry;
 pub mod layout;
 pub mod map;
 mod size;
@@ -25,6 +25,7 @@ pub mod view;
 mod warnings;
 
 pub use footer::{Footer, Identity};
+pub use geometry::Geometry;
 pub use layout::{Layout, LayoutError, virtual_size};
 pub use size::{MAX_OS_DISK_SIZE, MAX_UPLOAD_SIZE, MIN_UPLOAD_SIZE};
 pub use view::View;

@@ -19,7 +19,7 @@ pub struct MapRange {
 ///
 /// A sector in which data begins or ends is data.
 #[derive(Debug)]
-pub struct Merger<F> {
+struct Merger<F> {
     size: u64,
     open: Option<MapRange>,
     visit: F,
@@ -27,7 +27,7 @@ pub struct Merger<F> {
 
 impl<F: FnMut(MapRange) -> io::Result<()>> Merger<F> {
     /// Hands the ranges of a view of `size` bytes, a multiple of the sector size, to `visit`.
-    pub fn new(size: u64, visit: F) -> Self {
+    fn new(size: u64, visit: F) -> Self {
         Self {
             size,
             open: None,
@@ -40,7 +40,7 @@ impl<F: FnMut(MapRange) -> io::Result<()>> Merger<F> {
     /// # Errors
     ///
     /// What `visit` returns.
-    pub fn push(&mut self, range: ByteRange, zero: bool) -> io::Result<()> {
+    fn push(&mut self, range: ByteRange, zero: bool) -> io::Result<()> {
         let at = self.open.map_or(0, |open| open.range.end());
         // Data takes the sectors that it touches, zeros have those that nothing else takes: what is
         // before the start of this run was taken, or waits for its sector to become whole.
@@ -59,7 +59,7 @@ impl<F: FnMut(MapRange) -> io::Result<()>> Merger<F> {
     /// # Errors
     ///
     /// What `visit` returns.
-    pub fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self) -> io::Result<()> {
         let at = self.open.map_or(0, |open| open.range.end());
         if at < self.size {
             self.add(ByteRange::new(at, self.size), true)?;

@@ -17,7 +17,7 @@ pub enum Filled {
 
 /// A run of a view as a reader that skips holes sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Run<'a> {
+pub(crate) enum Run<'a> {
     /// A hole, or padding.
     Zeros(ByteRange),
     /// Bytes that the source holds at the same offset.
@@ -28,7 +28,7 @@ pub enum Run<'a> {
 
 impl Run<'_> {
     /// Its place in the view.
-    pub fn range(&self) -> ByteRange {
+    pub(crate) fn range(&self) -> ByteRange {
         match *self {
             Self::Zeros(range) | Self::Source(range) => range,
             Self::Bytes(at, bytes) => ByteRange::at(at, bytes.len() as u64),
@@ -104,7 +104,7 @@ impl<D: Disk> View<D> {
     /// # Errors
     ///
     /// The source's error, or the first that `visit` returns.
-    pub fn for_each_run(
+    pub(crate) fn for_each_run(
         &self,
         range: ByteRange,
         mut visit: impl FnMut(Run<'_>) -> io::Result<()>,

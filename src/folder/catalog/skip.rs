@@ -103,7 +103,7 @@ impl Skip {
     pub fn format(&self) -> Option<Format> {
         match self {
             Self::Refused(refused) => refused.format,
-            Self::Compressed => Format::named("xz"),
+            Self::Compressed => Some(Format::XZ),
             _ => None,
         }
     }

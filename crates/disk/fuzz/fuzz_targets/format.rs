@@ -15,6 +15,6 @@ fuzz_target!(|input: (&[u8], &[u8], u64)| {
     file.resize(file.len() + middle, 0);
     file.extend(tail);
     let format = Format::of(&file as &dyn Disk).expect("bytes in memory can be read");
-    assert_eq!(Format::named(format.name()), Some(format));
+    assert!(Format::all().any(|known| known == format));
     assert!(!format.to_string().is_empty());
 });

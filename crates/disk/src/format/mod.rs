@@ -35,7 +35,6 @@ pub(crate) use input::Input;
 pub(crate) use map::{Extent, Map, Packed, Place};
 pub use open::{Given, Need, Opening, Options, Role, Step};
 pub(crate) use probe::Probe;
-pub use probe::{HEAD_SIZE, TAIL_SIZE};
 pub use runs::{Origin, Run, Runs};
 pub(crate) use xz::{XzBlock, decode as decode_xz};
 
@@ -102,26 +101,21 @@ impl Format {
     /// Compressed with xz.
     pub const XZ: Self = Self(&xz::KIND);
     /// QEMU copy-on-write, version 2 or 3.
-    pub const QCOW2: Self = Self(&qcow2::KIND);
+    pub(crate) const QCOW2: Self = Self(&qcow2::KIND);
 
     /// A disk and the footer of a VHD behind it.
     pub const FIXED_VHD: Self = Self(&vhd::FIXED);
     /// A VHD that leaves out what is zero, or holds only what was changed in another one.
     pub const DYNAMIC_VHD: Self = Self(&vhd::DYNAMIC);
     /// Hyper-V's format.
-    pub const VHDX: Self = Self(&vhdx::KIND);
+    pub(crate) const VHDX: Self = Self(&vhdx::KIND);
 
     /// VMware's format.
-    pub const VMDK: Self = Self(&vmdk::KIND);
+    pub(crate) const VMDK: Self = Self(&vmdk::KIND);
 
     /// All formats.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|kind| Self(kind))
-    }
-
-    /// The format with this name in JSON output.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::all().find(|format| format.name() == name)
     }
 
     /// Name of the format in JSON output.

@@ -6,9 +6,9 @@ use super::{Format, TABLE};
 use crate::Disk;
 
 /// Number of bytes at the beginning of a file that formats are recognised by.
-pub const HEAD_SIZE: usize = 512;
+const HEAD_SIZE: usize = 512;
 /// Number of bytes at the end of a file that formats are recognised by.
-pub const TAIL_SIZE: usize = 512;
+const TAIL_SIZE: usize = 512;
 /// Where the first volume descriptor of ISO 9660 stands (ECMA-119, 7.1.1), and how much of it is looked at.
 const VOLUME: (u64, usize) = (32_768, 6);
 

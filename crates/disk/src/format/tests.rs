@@ -67,11 +67,8 @@ fn a_disc_is_no_disk_unless_it_has_a_partition_table() {
 }
 
 #[test]
-fn names_are_unique_and_found() {
+fn names_are_unique() {
     let mut names: Vec<_> = Format::all().map(Format::name).collect();
-    for name in &names {
-        assert_eq!(Format::named(name).map(Format::name), Some(*name));
-    }
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), Format::all().count());

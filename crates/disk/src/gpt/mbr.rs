@@ -5,12 +5,10 @@ use byteorder::{ByteOrder, LittleEndian};
 /// Size of the record in bytes.
 pub const MBR_SIZE: usize = 512;
 /// Partition type of the entry that protects a GPT from tools that do not know it.
-pub const TYPE_GPT_PROTECTIVE: u8 = 0xee;
+pub(crate) const TYPE_GPT_PROTECTIVE: u8 = 0xee;
 /// Partition type of an EFI system partition.
 pub const TYPE_EFI_SYSTEM: u8 = 0xef;
 
-/// End of the boot code that every boot loader may use, in bytes.
-const BOOT_CODE_END: usize = 440;
 const ENTRIES: usize = 446;
 const ENTRY_SIZE: usize = 16;
 const SIGNATURE: usize = 510;
@@ -77,14 +75,9 @@ impl Mbr {
     }
 
     /// Whether the record stands before a GPT: an entry of type 0xEE.
-    pub fn is_protective(&self) -> bool {
+    pub(super) fn is_protective(&self) -> bool {
         let kinds = self.entries().map(|entry| entry.kind);
         kinds.contains(&TYPE_GPT_PROTECTIVE)
-    }
-
-    /// Whether there is boot code, that is, anything but zeros where it belongs.
-    pub fn has_boot_code(&self) -> bool {
-        self.bytes[..BOOT_CODE_END].iter().any(|&byte| byte != 0)
     }
 
     /// The record with its protective entry grown or shrunk from a disk of `old_sectors` to one

@@ -8,9 +8,9 @@ mod mbr;
 mod relocate;
 mod table;
 
-pub use mbr::{MBR_SIZE, Mbr, MbrEntry, TYPE_EFI_SYSTEM, TYPE_GPT_PROTECTIVE};
+pub use mbr::{MBR_SIZE, Mbr, MbrEntry, TYPE_EFI_SYSTEM};
 pub use relocate::{RelocateError, relocate};
-pub use table::{Damage, Entry, Gpt, Header, MAX_ENTRIES_SIZE, Table};
+pub use table::{Damage, Entry, Gpt, Header, Table};
 
 #[cfg(test)]
 mod tests;

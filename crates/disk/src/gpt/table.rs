@@ -11,7 +11,7 @@ use crate::Disk;
 /// Largest array of partition entries that is read, in bytes: 8,192 entries of the usual size.
 ///
 /// The specification sets no limit; the usual table has 128 entries, 16 KiB.
-pub const MAX_ENTRIES_SIZE: u64 = 1 << 20;
+pub(super) const MAX_ENTRIES_SIZE: u64 = 1 << 20;
 
 const SIGNATURE: [u8; 8] = *b"EFI PART";
 /// Revision 1.0, the only one there is.
@@ -136,7 +136,7 @@ impl Header {
     /// # Errors
     ///
     /// The first thing that does not hold.
-    pub fn decode(sector: &[u8], lba: u64) -> Result<Self, Damage> {
+    pub(super) fn decode(sector: &[u8], lba: u64) -> Result<Self, Damage> {
         if sector.len() < MIN_HEADER_SIZE as usize || !sector.starts_with(&SIGNATURE) {
             return Err(Damage::Signature);
         }
@@ -190,7 +190,7 @@ impl Header {
     }
 
     /// Size of the array of entries in bytes.
-    pub fn entries_size(&self) -> u64 {
+    pub(super) fn entries_size(&self) -> u64 {
         u64::from(self.entry_count) * u64::from(self.entry_size)
     }
 }
@@ -222,7 +222,11 @@ impl Table {
     ///
     /// The outer error is the disk's; the inner one says why the copy is not valid. At most a
     /// sector and [`MAX_ENTRIES_SIZE`] bytes are read.
-    pub fn read(disk: &dyn Disk, sector_size: u64, lba: u64) -> io::Result<Result<Self, Damage>> {
+    pub(super) fn read(
+        disk: &dyn Disk,
+        sector_size: u64,
+        lba: u64,
+    ) -> io::Result<Result<Self, Damage>> {
         let Some(header_sector) = read_sectors(disk, sector_size, lba, sector_size)? else {
             return Ok(Err(Damage::OutsideDisk(lba)));
         };

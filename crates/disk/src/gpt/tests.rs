@@ -4,6 +4,8 @@ use std::io;
 use byteorder::{ByteOrder, LittleEndian};
 use proptest::prelude::*;
 
+use super::mbr::TYPE_GPT_PROTECTIVE;
+use super::table::MAX_ENTRIES_SIZE;
 use super::table::{at, header_crc};
 use super::*;
 use crate::Disk;
