@@ -15,13 +15,13 @@ pub trait Disk {
     ///
     /// # Errors
     ///
-    /// The source's own error, or [`io::ErrorKind::UnexpectedEof`] where the range
+    /// The source's own error, or [`io::ErrorKind::UnexpectedEof`] if the range
     /// `offset .. offset + buffer.len()` is not wholly inside the disk. A short
     /// read is never success.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
     /// The first run of data at or behind `offset`, beginning no earlier than `offset`; `None`
-    /// where only a hole follows. Every byte outside of the runs is zero.
+    /// if only a hole follows. Every byte outside of the runs is zero.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ pub struct Prefix<'a> {
 }
 
 impl<'a> Prefix<'a> {
-    /// The first `size` bytes of `disk`; all of it where it has no more.
+    /// The first `size` bytes of `disk`; all of it if it has no more.
     pub fn new(disk: &'a dyn Disk, size: u64) -> Self {
         let size = size.min(disk.size());
         Self { disk, size }

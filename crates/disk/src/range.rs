@@ -10,7 +10,7 @@ pub struct ByteRange {
 }
 
 impl ByteRange {
-    /// The bytes from `start` up to and without `end`; empty where `end` is not above `start`.
+    /// The bytes from `start` up to and without `end`; empty if `end` is not above `start`.
     pub fn new(start: u64, end: u64) -> Self {
         Self {
             start,
@@ -43,7 +43,7 @@ impl ByteRange {
         self.start == self.end
     }
 
-    /// The bytes that are in both ranges; empty where there are none.
+    /// The bytes that are in both ranges; empty if there are none.
     pub fn intersect(self, other: Self) -> Self {
         Self::new(self.start.max(other.start), self.end.min(other.end))
     }

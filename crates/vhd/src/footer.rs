@@ -77,7 +77,7 @@ pub struct Identity<'a> {
 
 impl Identity<'_> {
     /// The `unique id` field of a view of `virtual_size` bytes: a UUIDv5 (RFC 9562), so that the
-    /// same source has it everywhere. The virtual size is part of it only where the disk was made
+    /// same source has it everywhere. The virtual size is part of it only if the disk was made
     /// larger than whole MiB demand.
     pub fn unique_id(&self, virtual_size: u64) -> Uuid {
         let mut name = self.base_name.to_vec();
@@ -106,7 +106,7 @@ pub struct Footer {
     pub features: u32,
     /// Version of the file format, major in the upper half.
     pub file_format_version: u32,
-    /// Offset of the dynamic header in bytes; all ones where there is none.
+    /// Offset of the dynamic header in bytes; all ones if there is none.
     pub data_offset: u64,
     /// Time of creation in seconds since 2000-01-01T00:00:00Z.
     pub timestamp: u32,
@@ -128,7 +128,7 @@ pub struct Footer {
     pub checksum: u32,
     /// Identity of the disk.
     pub unique_id: Uuid,
-    /// 1 where the virtual machine was suspended.
+    /// 1 if the virtual machine was suspended.
     pub saved_state: u8,
 }
 
@@ -215,7 +215,7 @@ impl Footer {
     ///
     /// # Errors
     ///
-    /// [`FooterError::Cookie`] where the bytes do not begin with [`COOKIE`].
+    /// [`FooterError::Cookie`] if the bytes do not begin with [`COOKIE`].
     pub fn decode(bytes: &[u8; FOOTER_SIZE]) -> Result<Self, FooterError> {
         if !bytes.starts_with(&COOKIE) {
             return Err(FooterError::Cookie);

@@ -81,7 +81,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// Where the source is empty or too large, or `patches` are not sorted, disjoint and inside
+    /// If the source is empty or too large, or `patches` are not sorted, disjoint and inside
     /// the virtual disk.
     pub fn fixed_vhd(
         source_size: u64,
@@ -97,7 +97,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// As for [`Layout::fixed_vhd`], and where `virtual_size` is below the disk's size or no whole
+    /// As for [`Layout::fixed_vhd`], and if `virtual_size` is below the disk's size or no whole
     /// MiB.
     pub fn grown_vhd(
         source_size: u64,
@@ -134,7 +134,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// Where the file is too short to hold a footer.
+    /// If the file is too short to hold a footer.
     pub fn verbatim(file_size: u64) -> Result<Self, LayoutError> {
         let virtual_size = file_size
             .checked_sub(FOOTER_SIZE as u64)
@@ -152,7 +152,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// Where the source is empty, or too large to have a view.
+    /// If the source is empty, or too large to have a view.
     pub fn checked_virtual_size(source_size: u64) -> Result<u64, LayoutError> {
         if source_size == 0 {
             return Err(LayoutError::Empty);

@@ -85,7 +85,7 @@ impl<F: FnMut(MapRange) -> io::Result<()>> Merger<F> {
 }
 
 /// Hands the ranges of `view` to `visit`, merged, in order and without gaps, as the disk below it
-/// tells them: no data is read.
+/// reports them: no data is read.
 ///
 /// # Errors
 ///

@@ -13,7 +13,7 @@ pub(crate) const MAX_FILE_SIZE: u64 = i64::MAX as u64;
 pub const MAX_VIRTUAL_SIZE: u64 = (MAX_FILE_SIZE - SECTOR_SIZE) / ALIGNMENT * ALIGNMENT;
 
 /// Virtual size in bytes of the disk that appears for a source of `source_size` bytes: rounded up
-/// to a whole MiB. `None` where that cannot be expressed.
+/// to a whole MiB. `None` if that cannot be expressed.
 pub fn virtual_size(source_size: u64) -> Option<u64> {
     source_size.checked_next_multiple_of(ALIGNMENT)
 }

@@ -61,12 +61,12 @@ impl<D: Disk> View<D> {
 
     /// Reads the bytes of the view that begin at `offset` into the whole of `buffer`.
     ///
-    /// Holes and padding are never read from the source. Where nothing but those is asked for,
+    /// Holes and padding are never read from the source. If nothing but those is asked for,
     /// `buffer` stays untouched.
     ///
     /// # Errors
     ///
-    /// The source's error, or [`io::ErrorKind::UnexpectedEof`] where the range is not wholly
+    /// The source's error, or [`io::ErrorKind::UnexpectedEof`] if the range is not wholly
     /// inside of the view. The content of `buffer` is undefined then.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<Filled> {
         let range = ByteRange::at(offset, buffer.len() as u64);
@@ -153,7 +153,7 @@ impl<D: Disk> View<D> {
     /// Offset of the first byte at or behind `offset` that is not in a hole (`SEEK_DATA`).
     ///
     /// Padding is a hole, synthesized bytes are data. Returns `None` if only a hole follows or
-    /// `offset` is not inside of the view, as lseek(2) has it (`ENXIO`).
+    /// `offset` is not inside of the view, as in lseek(2) (`ENXIO`).
     ///
     /// # Errors
     ///

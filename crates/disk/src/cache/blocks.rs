@@ -263,7 +263,7 @@ impl Blocks {
     }
 }
 
-/// Ends the decoding of a block, also where the decoder panics.
+/// Ends the decoding of a block, also if the decoder panics.
 struct Finish<'a> {
     blocks: &'a Blocks,
     job: &'a Job,

@@ -11,7 +11,7 @@ pub(crate) use blocks::{Blocks, Job};
 use pool::Pool;
 pub(crate) use tables::Tables;
 
-/// Limit of each cache where nobody gives another one, in bytes.
+/// Default limit of each cache, in bytes.
 pub const DEFAULT_CACHE_SIZE: u64 = 64 << 20;
 
 /// What all images of a program share: pieces of tables, decompressed blocks, and the threads

@@ -39,7 +39,7 @@ impl Pool {
         self.blocks.offer(jobs);
     }
 
-    /// Starts the threads if they do not run. Where the system gives none, readers decode alone.
+    /// Starts the threads if they do not run. If the system gives none, readers decode alone.
     fn start(&self) {
         let mut started = self.started.lock();
         while started.len() < self.threads {

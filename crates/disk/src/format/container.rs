@@ -210,7 +210,7 @@ impl Container {
             if let At::Packed { input, packed } = place {
                 jobs.push(packed.job(input));
             }
-            // Where nothing is compressed, looking ahead is wasted.
+            // If nothing is compressed, looking ahead is wasted.
             let useless = jobs.is_empty() && part.end() >= range.end();
             Ok(if useless || jobs.len() >= Sequence::MAX_BLOCKS {
                 ControlFlow::Break(())

@@ -42,7 +42,7 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// [`Defect::PastEnd`] where `range` is not wholly inside.
+    /// [`Defect::PastEnd`] if `range` is not wholly inside.
     pub(crate) fn window(
         &self,
         range: ByteRange,
@@ -103,7 +103,7 @@ impl Input {
 
     /// # Errors
     ///
-    /// [`Defect::PastEnd`] where `range` is not wholly inside.
+    /// [`Defect::PastEnd`] if `range` is not wholly inside.
     pub(crate) fn check_inside(&self, what: &'static str, range: ByteRange) -> Result<(), Damage> {
         if range.end() > self.size() {
             return Err(self.damage(what, range.start(), Defect::PastEnd));

@@ -31,7 +31,7 @@ pub struct Options {
 pub struct Given {
     /// Its name for messages, and for its extension.
     pub name: String,
-    /// What tells it from all other files, under whatever name: file system and inode.
+    /// What identifies it, under whatever name: file system and inode.
     pub identity: (u64, u64),
     /// Its bytes.
     pub bytes: File,
@@ -79,7 +79,7 @@ pub enum Step {
     Needs(Vec<Need>),
 }
 
-/// Opens an image: tells which files are needed, and makes the disk of them.
+/// Opens an image: says which files are needed, and makes the disk of them.
 ///
 /// Opens no file itself.
 ///

@@ -1,4 +1,4 @@
-//! Which format a file is in, told from its content.
+//! Which format a file is in, by its content.
 
 use std::io;
 
@@ -33,7 +33,7 @@ impl Probe<'_> {
             .is_some_and(|rest| rest.starts_with(magic))
     }
 
-    /// The byte at `at`; 0 where the file is smaller.
+    /// The byte at `at`; 0 if the file is smaller.
     pub(crate) fn byte(&self, at: usize) -> u8 {
         self.head.get(at).copied().unwrap_or(0)
     }

@@ -26,7 +26,7 @@ pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The blocks of a disk: `None` where they are zeros that no file holds. The last one may be cut to the disk's end.
+/// The blocks of a disk: `None` if they are zeros that no file holds. The last one may be cut to the disk's end.
 pub(crate) type Blocks = Vec<Option<Vec<u8>>>;
 
 /// Up to `count` blocks of `size` bytes, together with an order in which to write them.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::ByteRange;
 
-/// Number of readers of one image that are told apart.
+/// Number of readers of one image that are distinguished.
 const READERS: usize = 8;
 /// How many reads may lie between where one ended and the next begins: the kernel sends several at
 /// a time, in any order.

@@ -19,7 +19,7 @@ fn file(head: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn formats_without_a_disk_are_told_by_their_magic() {
+fn formats_without_a_disk_are_recognised_by_their_magic() {
     for (magic, name) in [
         (&b"QFI\xfb\0\0\0\x01"[..], "qcow"),
         (b"QED\0", "qed"),

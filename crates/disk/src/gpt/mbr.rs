@@ -20,9 +20,9 @@ const _: () = assert!(ENTRIES + 4 * ENTRY_SIZE == SIGNATURE && SIGNATURE + 2 == 
 /// One of the four entries of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MbrEntry {
-    /// 0x80 where the partition is active, else 0.
+    /// 0x80 if the partition is active, else 0.
     pub boot_indicator: u8,
-    /// Partition type; 0 where the entry is unused.
+    /// Partition type; 0 if the entry is unused.
     pub kind: u8,
     /// First sector of the partition.
     pub first_sector: u32,

@@ -43,13 +43,13 @@ pub enum RelocateError {
 /// What makes the GPT of `source` one of a disk of `virtual_size` bytes.
 ///
 /// The patches are whole sectors, sorted, do not overlap, and lie inside of `0 .. virtual_size`, also beyond
-/// the end of the source. There are none where nothing needs to change: no GPT, or a valid
+/// the end of the source. There are none if nothing needs to change: no GPT, or a valid
 /// backup that already is at the end. They hold the protective boot record, the primary header
 /// (alternate and last usable sector, checksum), and the backup; nothing else changes.
 ///
 /// A backup that is missing or damaged is made anew from the primary copy. Tables in sectors of
 /// 4,096 bytes are relocated in such sectors; that the disk then needs a reader with sectors of
-/// that size is for `check` to tell.
+/// that size is a finding of `check`.
 ///
 /// # Errors
 ///

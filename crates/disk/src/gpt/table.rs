@@ -131,7 +131,7 @@ pub enum Damage {
 }
 
 impl Header {
-    /// Decodes the header in a whole sector and checks all that the sector alone can tell.
+    /// Decodes the header in a whole sector and checks all that the sector alone shows.
     ///
     /// # Errors
     ///
@@ -341,7 +341,7 @@ impl Gpt {
         })
     }
 
-    /// The copy that systems use: the primary one, or the backup where only that is valid.
+    /// The copy that systems use: the primary one, or the backup if only that is valid.
     pub fn table(&self) -> Option<&Table> {
         self.primary.as_ref().or(self.backup.as_ref()).ok()
     }

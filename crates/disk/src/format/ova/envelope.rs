@@ -85,7 +85,7 @@ fn section_of(name: &str) -> Option<Section> {
     }
 }
 
-/// The file of each disk; `None` where an element names one that is not there.
+/// The file of each disk; `None` if an element names one that is not there.
 fn resolve(files: &[File], disks: &[Disk]) -> Option<Vec<DiskFile>> {
     let file_of = |disk: &Disk| files.iter().find(|file| file.id == disk.file);
     let parent_of = |id: &String| {
@@ -133,7 +133,7 @@ impl Disk {
     }
 }
 
-/// The value of an attribute, whatever its namespace; `Some(None)` if there is none, `None` where the text is broken.
+/// The value of an attribute, whatever its namespace; `Some(None)` if there is none, `None` if the text is broken.
 fn attribute(element: &BytesStart<'_>, name: &str) -> Option<Option<String>> {
     for attribute in element.attributes() {
         let attribute = attribute.ok()?;

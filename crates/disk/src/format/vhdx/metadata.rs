@@ -197,7 +197,7 @@ impl Reader<'_> {
         Ok(bytes)
     }
 
-    /// The name of the parent, as far as the locator tells it.
+    /// The name of the parent, as far as the locator has it.
     fn parent(&self, item: ByteRange) -> Result<Option<String>, FormatError> {
         let mut locator = vec![0; item.len().min(MAX_LOCATOR) as usize];
         self.tables

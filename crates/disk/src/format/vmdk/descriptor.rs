@@ -4,7 +4,7 @@ use crate::format::{Format, FormatError};
 
 /// Number of extents that are read at most; a split disk of 2 TiB has 1,024.
 const MAX_EXTENTS: usize = 1024;
-/// The value of `parentCID` where there is no parent.
+/// The value of `parentCID` if there is no parent.
 const NO_PARENT: &str = "ffffffff";
 
 /// The types that are read. ESX calls its flat disks `vmfs`.

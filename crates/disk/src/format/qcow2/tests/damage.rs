@@ -95,7 +95,7 @@ fn damaged_tables_are_errors_of_the_blocks_they_lead_to() {
     ] {
         let disk = open_one("disk.qcow2", with(put(at, value))).unwrap();
         assert_eq!(first_damage(&disk), Some(defect), "{value:#x} at {at}");
-        // What cannot be told to be a hole is data, so that readers of data get the error.
+        // What is not known to be a hole is data, so that readers of data get the error.
         assert_eq!(disk.next_data(0).unwrap().unwrap().start(), 0);
     }
 }
