@@ -47,7 +47,7 @@ impl Confinement {
         self.passthrough = true;
     }
 
-    /// This file will be removed in the end. Where that is forbidden, it stays.
+    /// This file will be removed in the end. If that is forbidden, it stays.
     pub(super) fn will_remove(&mut self, file: Option<&Path>) {
         let folder = file.and_then(Path::parent).map(open);
         self.removable.extend(folder.and_then(Result::ok));

@@ -67,7 +67,7 @@ impl Connection {
         found.is_some_and(|entry| Some(entry.device) == self.device)
     }
 
-    /// What tells the mount from all others.
+    /// Number that distinguishes the mount from all others.
     pub(super) fn device(&self) -> Option<DeviceNumber> {
         self.device
     }
@@ -132,7 +132,7 @@ fn open_abort((_, minor): (u32, u32)) -> io::Result<File> {
     }
 }
 
-/// The control files where nobody has mounted them, in a mount without a place. Takes CAP_SYS_ADMIN.
+/// The control files if they are not mounted anywhere, in a detached mount. Takes CAP_SYS_ADMIN.
 fn control_files() -> rustix::io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_create(&context)?;

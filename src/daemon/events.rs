@@ -24,12 +24,12 @@ pub(super) enum Event {
     /// SIGINT or SIGTERM: it shall end.
     End,
     /// SIGUSR1: its state is wanted in the log.
-    Tell,
+    LogState,
     /// It was unmounted, or its connection to the kernel failed.
     Ended(io::Result<()>),
 }
 
-/// Keeps signals from ending the process, until somebody watches them.
+/// Keeps signals from ending the process until they are watched.
 pub(super) fn catch_signals() -> io::Result<Signals> {
     Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
 }
@@ -40,10 +40,10 @@ pub(super) fn watch_signals(mut signals: Signals, events: Sender<Event>) -> io::
         .name("signals".into())
         .spawn(move || {
             for signal in &mut signals {
-                // Nobody listens any more where the process is about to end.
+                // The receiver is gone if the process is about to end.
                 let _ = match signal {
                     SIGINT | SIGTERM => events.send(Event::End),
-                    SIGUSR1 => events.send(Event::Tell),
+                    SIGUSR1 => events.send(Event::LogState),
                     _ => Ok(()),
                 };
             }
@@ -51,17 +51,17 @@ pub(super) fn watch_signals(mut signals: Signals, events: Sender<Event>) -> io::
     Ok(())
 }
 
-/// Waits until the mount is to end, or has. Calls `tell` each time its state is wanted, and
-/// `stopping` once where it is to end.
+/// Waits until the mount is to end, or has. Calls `log_state` each time its state is wanted, and
+/// `stopping` once if it is to end.
 pub(super) fn wait_for_the_end(
     mut connection: Connection,
     happened: &Receiver<Event>,
-    tell: impl Fn(),
+    log_state: impl Fn(),
     stopping: impl FnOnce(),
 ) -> Result<(), MountError> {
     for event in happened {
         match event {
-            Event::Tell => tell(),
+            Event::LogState => log_state(),
             Event::End => {
                 stopping();
                 end_by_signal(&mut connection, happened);
@@ -86,7 +86,7 @@ pub(super) fn wait_for_the_end(
     Ok(())
 }
 
-/// Unmounts; where files are open, detaches the mount and serves them a little longer. A second
+/// Unmounts; if files are open, detaches the mount and serves them a little longer. A second
 /// signal ends that at once.
 fn end_by_signal(connection: &mut Connection, happened: &Receiver<Event>) {
     let mountpoint = connection.mountpoint().to_owned();
@@ -113,7 +113,7 @@ fn end_by_signal(connection: &mut Connection, happened: &Receiver<Event>) {
     loop {
         let left = latest.saturating_duration_since(Instant::now());
         match happened.recv_timeout(left) {
-            Ok(Event::Tell) => {}
+            Ok(Event::LogState) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 warn!("{}: gone, with files still open", mountpoint.display());

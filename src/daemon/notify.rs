@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)). Where none asked for it, nothing happens.
+//! Notifications to the service manager (sd_notify(3)). If none asked for them, nothing is sent.
 
 use std::env;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 
 use crate::serve::fs::Activity;
 
-/// How often a changed state is told.
+/// How often a changed state is sent.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The mount replies to requests. From now on a summary of `activity` is kept up to date.
@@ -23,19 +23,19 @@ pub(super) fn ready(activity: &Arc<Activity>) {
     send(&[NotifyState::Ready, NotifyState::Status(&status)]);
     let activity = activity.clone();
     let keep_up = move || {
-        let mut told = status;
+        let mut sent = status;
         loop {
             thread::sleep(INTERVAL);
             let status = summary(&activity);
-            if status != told {
+            if status != sent {
                 send(&[NotifyState::Status(&status)]);
-                told = status;
+                sent = status;
             }
         }
     };
     let started = thread::Builder::new().name("notify".into()).spawn(keep_up);
     if let Err(error) = started {
-        debug!("the service manager hears of no progress: {error}");
+        debug!("the service manager gets no notifications of progress: {error}");
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn stopping() {
 
 fn send(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        debug!("the service manager cannot be told: {error}");
+        debug!("the service manager cannot be notified: {error}");
     }
 }
 

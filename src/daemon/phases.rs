@@ -89,7 +89,7 @@ impl Prepared {
         let allow_devices = catalog.allow_devices;
         let mut catalog = Catalog::open(&source, catalog).map_err(of_source)?;
         if options.access == Access::Other {
-            catalog = catalog.heeding_acls();
+            catalog = catalog.respecting_acls();
         }
         let place = Mountpoint::prepare(&mountpoint, &catalog, options.make_mountpoint)?;
         options.check_permissions()?;
@@ -240,7 +240,7 @@ impl Serving {
             drop(socket);
             notify::stopping();
         };
-        events::wait_for_the_end(connection, &happened, || reporter.tell(), stopping)
+        events::wait_for_the_end(connection, &happened, || reporter.log_state(), stopping)
     }
 }
 
@@ -252,7 +252,7 @@ fn start(session: Session<Fuse>, events: Sender<Event>) -> io::Result<()> {
             let session = session;
             let ended = session.guard.join();
             let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a thread has panicked")));
-            // Nobody listens any more where the process is about to end.
+            // The receiver is gone if the process is about to end.
             let _ = events.send(Event::Ended(ended));
             // What is left of the session would unmount whatever lies on the mount point, were it
             // dropped. The connection unmounts, and nothing but its own mount.

@@ -20,7 +20,7 @@ const TEMPLATE: &str =
 ///
 /// # Errors
 ///
-/// Where no thread can be started.
+/// If no thread can be started.
 pub(super) fn start(terminal: MultiProgress, activity: Arc<Activity>) -> io::Result<()> {
     let mut bars = Bars {
         terminal,

@@ -68,11 +68,11 @@ pub enum SandboxError {
     NoLandlock,
 }
 
-/// Gives up all but what is needed. What the kernel lacks is told to the log.
+/// Gives up all but what is needed. What the kernel lacks is logged.
 ///
 /// # Errors
 ///
-/// Where `sandbox` is [`Sandbox::Require`] and something cannot be given up.
+/// If `sandbox` is [`Sandbox::Require`] and something cannot be given up.
 pub fn enter(sandbox: Sandbox, needs: &Needs<'_>) -> Result<(), SandboxError> {
     if sandbox == Sandbox::Off {
         return Ok(());

@@ -16,7 +16,7 @@ use crate::logging::{Message, Messages};
 use crate::mount::table;
 use crate::serve::fs::{Activity, Totals, ViewState};
 
-/// How long the daemon waits for who asks.
+/// How long the daemon waits for a client.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state of a daemon at a moment.
@@ -70,7 +70,7 @@ impl Reporter {
     }
 
     /// Writes the state to the log, a line for each open view.
-    pub(super) fn tell(&self) {
+    pub(super) fn log_state(&self) {
         let status = self.status();
         info!(
             "state: {}, mounted for {} s",
@@ -94,7 +94,7 @@ impl Reporter {
             .ok()
     }
 
-    /// Answers everybody who connects.
+    /// Sends the state to every client that connects.
     pub(super) fn listen(self, socket: Option<&StatusSocket>) -> io::Result<()> {
         let Some(socket) = socket else {
             return Ok(());
@@ -102,17 +102,17 @@ impl Reporter {
         let listener = socket.listener.try_clone()?;
         thread::Builder::new()
             .name("status".into())
-            .spawn(move || self.answer(&listener))?;
+            .spawn(move || self.serve(&listener))?;
         Ok(())
     }
 
-    fn answer(&self, listener: &UnixListener) {
+    fn serve(&self, listener: &UnixListener) {
         for connection in listener.incoming() {
-            let told = connection.and_then(|mut connection| {
+            let sent = connection.and_then(|mut connection| {
                 connection.set_write_timeout(Some(PATIENCE))?;
                 connection.write_all(&serde_json::to_vec(&self.status())?)
             });
-            if let Err(error) = told {
+            if let Err(error) = sent {
                 debug!("a status was not delivered: {error}");
             }
         }

@@ -7,7 +7,7 @@
 
 use crate::folder::metadata::Metadata;
 
-/// Name of the attribute that holds the list, as xattr(7) has it.
+/// Name of the attribute that holds the list, after xattr(7).
 pub const ATTRIBUTE: &str = "system.posix_acl_access";
 
 const VERSION: [u8; 4] = 2_u32.to_le_bytes();
@@ -37,7 +37,7 @@ pub fn restrict(mode: u32, list: &[u8]) -> u32 {
         of_tag.fold(ALL, |all, (_, permission)| all & permission & limit)
     };
     let mask = all_of(MASK, ALL);
-    // Who is named is judged by that entry alone, also where he is in the file's group.
+    // Who is named is judged by that entry alone, also if it is in the file's group.
     let named_users = all_of(USER, mask);
     let named_groups = all_of(GROUP, mask);
     let group = all_of(GROUP_OBJ, mask) & (mode >> 3) & named_users;

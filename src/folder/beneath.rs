@@ -49,7 +49,7 @@ impl SourceFolder {
     ///
     /// # Errors
     ///
-    /// Where it does not exist, is no folder or cannot be read.
+    /// If it does not exist, is no folder or cannot be read.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize()?;
         let root = rustix::fs::open(&path, READ | OFlags::DIRECTORY, Mode::empty())?;
@@ -65,7 +65,7 @@ impl SourceFolder {
     ///
     /// # Errors
     ///
-    /// Where it is gone, is no folder any more or cannot be read.
+    /// If it is gone, is no folder any more or cannot be read.
     pub fn open_directory(&self, path: &Path) -> io::Result<OwnedFd> {
         let flags = READ | OFlags::DIRECTORY;
         if path.as_os_str().is_empty() {
@@ -78,7 +78,7 @@ impl SourceFolder {
     ///
     /// # Errors
     ///
-    /// Where it is gone or cannot be read.
+    /// If it is gone or cannot be read.
     pub fn open_image(&self, path: &Path) -> io::Result<OwnedFd> {
         self.open_file(path, READ)
     }
@@ -87,7 +87,7 @@ impl SourceFolder {
     ///
     /// # Errors
     ///
-    /// Where it is gone.
+    /// If it is gone.
     pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         if path.as_os_str().is_empty() {
             return Metadata::of(self.root.as_fd());
@@ -102,7 +102,7 @@ impl SourceFolder {
     ///
     /// # Errors
     ///
-    /// Where it is gone, or its list cannot be read.
+    /// If it is gone, or its list cannot be read.
     pub fn acl(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let file = match path.as_os_str().is_empty() {
             true => self.root.try_clone()?,
@@ -118,7 +118,7 @@ impl SourceFolder {
     ///
     /// # Errors
     ///
-    /// Where the file system fails; a link that leads nowhere is no error.
+    /// If the file system fails; a link that leads nowhere is no error.
     pub fn follow(&self, path: &Path) -> io::Result<Target> {
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -170,7 +170,7 @@ impl SourceFolder {
         self.open_in_steps(path, |at, rest| open_for_reading_raw(at, rest, flags))
     }
 
-    /// Calls `open` for `path`, walking in steps where it is longer than the kernel takes.
+    /// Calls `open` for `path`, walking in steps if it is longer than the kernel takes.
     fn open_in_steps(
         &self,
         path: &Path,
@@ -200,7 +200,7 @@ impl SourceFolder {
 ///
 /// # Errors
 ///
-/// Where it does not exist, or the file system fails.
+/// If it does not exist, or the file system fails.
 pub fn entry_metadata(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Metadata> {
     Metadata::of_entry(directory, name)
 }
@@ -209,7 +209,7 @@ pub fn entry_metadata(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Met
 ///
 /// # Errors
 ///
-/// Where it does not exist, is a link or cannot be read.
+/// If it does not exist, is a link or cannot be read.
 pub fn open_entry(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     open_for_reading(directory, Path::new(name), READ)
 }
@@ -218,7 +218,7 @@ pub fn open_entry(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd
 ///
 /// # Errors
 ///
-/// Where the folder cannot be read to its end.
+/// If the folder cannot be read to its end.
 pub fn entry_names(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     let mut entries = rustix::fs::Dir::new(directory.try_clone()?)?;
@@ -238,7 +238,7 @@ pub fn entry_names(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
 ///
 /// # Errors
 ///
-/// Where it cannot be opened.
+/// If it cannot be opened.
 pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
     match openat2(CWD, path, READ | OFlags::NOATIME, ResolveFlags::empty()) {
         Err(Errno::PERM) => Ok(openat2(CWD, path, READ, ResolveFlags::empty())?),
@@ -250,7 +250,7 @@ pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 ///
-/// Where it is gone, or its list cannot be read.
+/// If it is gone, or its list cannot be read.
 pub fn entry_acl(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
     let path = descriptor_path(directory).join(name);
     read_acl(|list| rustix::fs::lgetxattr(&path, acl::ATTRIBUTE, list))
@@ -260,7 +260,7 @@ pub fn entry_acl(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<V
 ///
 /// # Errors
 ///
-/// Where it is gone, or its list cannot be read.
+/// If it is gone, or its list cannot be read.
 pub fn path_acl(path: &Path) -> io::Result<Option<Vec<u8>>> {
     read_acl(|list| rustix::fs::getxattr(path, acl::ATTRIBUTE, list))
 }
@@ -291,7 +291,7 @@ fn open_for_reading(at: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Resul
     Ok(open_for_reading_raw(at, path, flags)?)
 }
 
-/// Opens without touching the access time where that is permitted: to the owner and to root.
+/// Opens without touching the access time if that is permitted: to the owner and to root.
 fn open_for_reading_raw(
     at: BorrowedFd<'_>,
     path: &Path,

@@ -35,7 +35,7 @@ impl FileSystemKind {
     /// The file system's own.
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         let kind = rustix::fs::fstatfs(file)?.f_type;
-        // Signed, and of 32 or 64 bits, as the architecture has it; the numbers have 32.
+        // Signed, and of 32 or 64 bits, depending on the architecture; the numbers have 32.
         Ok(Self(kind as u64 & 0xffff_ffff))
     }
 

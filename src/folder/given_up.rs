@@ -52,7 +52,7 @@ impl GivenUp {
         self.latest.store(number, Ordering::Release);
     }
 
-    /// The version's number: 0 where it never was given up, another after each time.
+    /// The version's number: 0 if it never was given up, another after each time.
     pub fn number_of(&self, version: &Version) -> u64 {
         if self.latest.load(Ordering::Acquire) == 0 {
             return 0;

@@ -11,7 +11,7 @@ use std::thread;
 
 use log::{error, info};
 use parking_lot::{Mutex, MutexGuard};
-use sys::lease::{self, Receiver, Refusal, Told};
+use sys::lease::{self, Notice, Receiver, Refusal};
 
 use super::given_up::GivenUp;
 use super::metadata::Version;
@@ -36,7 +36,7 @@ pub(super) struct Lease {
     is_lost: AtomicBool,
 }
 
-/// Starts the thread that is told of writers, while threads can be started.
+/// Starts the thread that is notified of writers, while threads can be started.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn prepare() -> io::Result<()> {
 }
 
 impl Lease {
-    /// Takes a lease on a file that is open for reading. Where it is lost later, `given_up` notes
+    /// Takes a lease on a file that is open for reading. If it is lost later, `given_up` notes
     /// the version, and the log names the file by `path`.
     ///
     /// # Errors
@@ -122,8 +122,8 @@ impl Leases {
         self.by_descriptor.lock()
     }
 
-    /// The thread that is told of writers; it is started for the first lease, and inherits the
-    /// sandbox of whoever takes it.
+    /// The thread that is notified of writers; it is started for the first lease, and inherits the
+    /// sandbox of the thread that takes it.
     fn receiver(&'static self) -> io::Result<Receiver> {
         let mut receiver = self.receiver.lock();
         if let Some(receiver) = *receiver {
@@ -145,7 +145,7 @@ impl Leases {
                 };
                 loop {
                     match signals.wait() {
-                        Ok(told) => self.give_way(told),
+                        Ok(notice) => self.give_way(&notice),
                         Err(error) => {
                             error!("writers may have to wait for sources that are open: {error}");
                             return;
@@ -160,12 +160,12 @@ impl Leases {
 
     /// Looks at what is concerned. A signal may come late, for a descriptor that is another file's
     /// by now: then nothing is lost.
-    fn give_way(&self, told: Told) {
+    fn give_way(&self, notice: &Notice) {
         let concerned: Vec<_> = {
             let known = self.by_descriptor();
-            match told {
-                Told::Of(descriptor) => known.get(&descriptor).into_iter().cloned().collect(),
-                Told::OfSome => known.values().cloned().collect(),
+            match notice {
+                Notice::Of(descriptor) => known.get(descriptor).into_iter().cloned().collect(),
+                Notice::OfSome => known.values().cloned().collect(),
             }
         };
         for lease in concerned.iter().filter_map(Weak::upgrade) {

@@ -1,4 +1,4 @@
-//! Attributes of files, and what tells one version of a file from another.
+//! Attributes of files, and what distinguishes one version of a file from another.
 
 use std::ffi::OsStr;
 use std::io;
@@ -29,13 +29,13 @@ pub struct Timestamp {
     pub nanoseconds: u32,
 }
 
-/// What tells one state of a file's content from another.
+/// What distinguishes one state of a file's content from another.
 ///
 /// The status-change time is part of it because a writer can set the modification time back.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Version {
     /// The mount through which the file was found: another file system in its place is another
-    /// mount, even where all else is the same.
+    /// mount, even if all else is the same.
     pub file_system: u64,
     /// Device that holds the file.
     pub device: u64,
@@ -176,7 +176,7 @@ impl Metadata {
 }
 
 impl Timestamp {
-    /// How long ago it was at `now`; `None` where it is ahead.
+    /// How long ago it was at `now`; `None` if it is ahead.
     fn age(&self, now: SystemTime) -> Option<Duration> {
         let now = now.duration_since(UNIX_EPOCH).ok()?;
         let now = i128::try_from(now.as_nanos()).ok()?;
@@ -202,7 +202,7 @@ impl Timestamp {
 
 impl Version {
     /// Whether a change from `now` on must show in its times: they are more than two ticks of the
-    /// file system's clock old. How long its ticks are, the times themselves tell.
+    /// file system's clock old. The times themselves show how long its ticks are.
     pub fn is_older_than_its_clock(&self, now: SystemTime) -> bool {
         let tick = self.mtime.tick().min(self.ctime.tick());
         let is_old = |time: Timestamp| time.age(now).is_some_and(|age| age > 2 * tick);

@@ -1,4 +1,4 @@
-//! Which files of the source folder are taken for disk images, told from their path alone.
+//! Which files of the source folder are taken for disk images, by their path alone.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

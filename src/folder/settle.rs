@@ -24,7 +24,7 @@ use super::metadata::{Kind, Metadata};
 /// How long a proof that cannot be had is not asked for again.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What is done where somebody has a source open for writing.
+/// What is done if a source is open for writing.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Writers {
     /// Its view is not opened.
@@ -37,8 +37,8 @@ pub enum Writers {
 }
 
 impl Writers {
-    /// How long whoever writes a source gets to end before its view is opened: a moment where it
-    /// could not be opened otherwise.
+    /// How long a writer of a source gets to end before its view is opened: a moment if it could not
+    /// be opened otherwise.
     pub fn patience(self) -> Duration {
         match self {
             Self::Refuse => Duration::from_millis(200),
@@ -56,20 +56,20 @@ pub(super) enum Proof {
     Unchangeable,
     /// A device that nobody else uses: the descriptor claims it.
     Claimed { _device: OwnedFd },
-    /// Somebody may, and only the times tell. A lease may see most of them.
+    /// Others may, and only the times show it. A lease may see most of them.
     Times(Option<Arc<Lease>>),
     /// Somebody has it open for writing.
     Written,
 }
 
-/// Why a file has no proof although nobody is seen to write to it.
+/// Why a file has no proof although no writer is seen.
 #[derive(Clone, Copy, Debug, Eq, Error, Hash, PartialEq)]
 enum Doubt {
     #[error("its file system is shared with other hosts, or served by a program")]
     Shared,
     #[error("its file system has no leases")]
     NoLeases,
-    #[error("overlayfs does not tell of writable mappings")]
+    #[error("overlayfs does not report writable mappings")]
     Overlay,
     #[error("it belongs to another user, which takes CAP_LEASE")]
     NotPermitted,
@@ -79,7 +79,7 @@ enum Doubt {
 #[derive(Debug, Default)]
 pub struct Settling {
     pub(super) given_up: Arc<GivenUp>,
-    told: Mutex<HashSet<Doubt>>,
+    logged: Mutex<HashSet<Doubt>>,
 }
 
 impl Settling {
@@ -146,8 +146,8 @@ impl Settling {
         if metadata.is_sealed || is_on_read_only(file) {
             return Proof::Unchangeable;
         }
-        let mut told = self.told.lock();
-        if told.insert(doubt) {
+        let mut logged = self.logged.lock();
+        if logged.insert(doubt) {
             info!(
                 "{}: is read as with --writers allow, and so are others like it: {doubt}; see HOSTS.md",
                 path.display()
@@ -182,12 +182,12 @@ fn tells_read_only(line: &str, id: u64) -> bool {
     number.parse() == Ok(id) && options.is_some_and(|list| list.split(',').any(|one| one == "ro"))
 }
 
-/// A device is settled where it cannot be written, or nobody else uses it: no file system, no
+/// A device is settled if it cannot be written, or nothing else uses it: no file system, no
 /// volume manager, no other mount of ours. Programs that write to its node are not seen.
 fn prove_device(file: &OwnedFd) -> io::Result<Proof> {
     let device = rustix::fs::fstat(file)?.st_rdev;
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    // What BLKROGET tells; the sandbox permits no ioctl.
+    // The value of BLKROGET; the sandbox permits no ioctl.
     let read_only = fs::read(format!("/sys/dev/block/{major}:{minor}/ro"));
     if read_only.is_ok_and(|text| text.starts_with(b"1")) {
         return Ok(Proof::Unchangeable);

@@ -1,6 +1,6 @@
 //! Sources: raw image files and block devices, opened for reading.
 //!
-//! A [`SourceFile`] stands for one [`Version`](crate::folder::metadata::Version) only: [`SourceFile::check`] tells when the file
+//! A [`SourceFile`] stands for one [`Version`](crate::folder::metadata::Version) only: [`SourceFile::check`] finds out when the file
 //! has become another. [`SourceFile::settle`] makes sure that nobody can change it unseen.
 
 use std::cell::RefCell;
@@ -79,7 +79,7 @@ impl SourceFile {
     ///
     /// # Errors
     ///
-    /// Where its attributes cannot be had.
+    /// If its attributes cannot be had.
     pub fn new(file: OwnedFd, path: &Path) -> io::Result<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let opened = Metadata::of(file.as_fd())?;
@@ -96,7 +96,7 @@ impl SourceFile {
 
     /// Takes the proof that nobody can write to the file unseen, for as long as this lives. The
     /// proof is for the version that was opened, if [`SourceFile::check`] succeeds after this. A
-    /// writer gets `patience` to end; where he stays, nothing is proven.
+    /// writer gets `patience` to end; if it does not, nothing is proven.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl SourceFile {
         &self.path
     }
 
-    /// Tells whether the bytes read until now are all of the version that was opened.
+    /// Checks whether the bytes read until now are all of the version that was opened.
     ///
     /// A newer status-change time alone counts as a change unless the mode, the owner, the number
     /// of links or the name moved with it: a file that is unlinked, renamed or chmodded keeps its
@@ -148,7 +148,7 @@ impl SourceFile {
     ///
     /// # Errors
     ///
-    /// Where the attributes cannot be had.
+    /// If the attributes cannot be had.
     pub fn check(&self) -> io::Result<Freshness> {
         if let Proof::Lease(lease) | Proof::Times(Some(lease)) = &self.proof
             && !lease.is_held()
@@ -245,7 +245,7 @@ impl Disk for SourceFile {
 ///
 /// # Errors
 ///
-/// The file system's own; `UnexpectedEof` where the file ends before.
+/// The file system's own; `UnexpectedEof` if the file ends before.
 pub fn read_exact_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
     while done < buffer.len() {

@@ -1,4 +1,4 @@
-//! Who has a file open for writing, as far as `/proc` tells (proc(5)).
+//! Who has a file open for writing, as far as `/proc` shows it (proc(5)).
 
 use std::fmt;
 use std::fs;
@@ -73,7 +73,7 @@ impl Identity {
             .any(|info| self.is_written_by(&fs::read_to_string(info.path()).unwrap_or_default()))
     }
 
-    /// Whether what proc_pid_fdinfo(5) tells of a descriptor is that it writes to this file.
+    /// Whether proc_pid_fdinfo(5) shows a descriptor that writes to this file.
     fn is_written_by(&self, info: &str) -> bool {
         let field = |name| {
             let mut lines = info.lines();

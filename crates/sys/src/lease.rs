@@ -35,38 +35,38 @@ pub enum Refusal {
     Unsupported,
 }
 
-/// The thread that is told when somebody wants to write to a leased file.
+/// The thread that is notified when a leased file is opened for writing.
 #[derive(Clone, Copy, Debug)]
 pub struct Receiver {
     thread: libc::pid_t,
 }
 
-/// Where the calling thread reads what it is told.
+/// Where the calling thread reads its notices.
 #[derive(Debug)]
 pub struct Signals {
     descriptor: OwnedFd,
 }
 
-/// What a receiver was told.
+/// A notice of the kernel to a receiver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Told {
+pub enum Notice {
     /// Somebody waits for the lease on this descriptor.
     Of(RawFd),
     /// Somebody waits for a lease, and the system had no room to say for which.
     OfSome,
 }
 
-/// Which signal tells of a lease: a real-time one, because they carry the descriptor.
+/// The signal for leases: a real-time one, because they carry the descriptor.
 fn signal() -> libc::c_int {
     libc::SIGRTMIN() + 7
 }
 
-/// Makes the calling thread a receiver. It must go on reading what it is told for as long as there
+/// Makes the calling thread a receiver. It must go on reading its notices for as long as there
 /// are leases.
 ///
 /// # Errors
 ///
-/// Where the system has no descriptor left.
+/// If the system has no descriptor left.
 pub fn receive() -> io::Result<(Receiver, Signals)> {
     // SAFETY: the set is plain memory that sigemptyset initializes; all other calls read it or
     // take plain integers. Blocking signals concerns this thread only.
@@ -74,7 +74,7 @@ pub fn receive() -> io::Result<(Receiver, Signals)> {
         let mut set: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, signal());
-        // In its place where the queue of the other is full; it would end the process.
+        // In its place if the queue of the other is full; it would end the process.
         libc::sigaddset(&raw mut set, libc::SIGIO);
         let failed = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
         if failed != 0 {
@@ -95,7 +95,7 @@ impl Signals {
     /// # Errors
     ///
     /// The system's own.
-    pub fn wait(&self) -> io::Result<Told> {
+    pub fn wait(&self) -> io::Result<Notice> {
         let mut bytes = [0; size_of::<libc::signalfd_siginfo>()];
         let length = rustix::io::retry_on_intr(|| rustix::io::read(&self.descriptor, &mut bytes))?;
         if length != bytes.len() {
@@ -107,13 +107,13 @@ impl Signals {
         };
         let signo = number(mem::offset_of!(libc::signalfd_siginfo, ssi_signo));
         Ok(match signo == signal() {
-            true => Told::Of(number(mem::offset_of!(libc::signalfd_siginfo, ssi_fd))),
-            false => Told::OfSome,
+            true => Notice::Of(number(mem::offset_of!(libc::signalfd_siginfo, ssi_fd))),
+            false => Notice::OfSome,
         })
     }
 }
 
-/// Takes a read lease on a file that is open for reading only. `receiver` is told when somebody
+/// Takes a read lease on a file that is open for reading only. `receiver` is notified when somebody
 /// wants to write.
 ///
 /// # Errors
@@ -144,7 +144,7 @@ pub fn take(file: impl AsFd, receiver: Receiver) -> io::Result<Result<(), Refusa
 }
 
 /// Whether the file still is under the read lease that was taken through this descriptor. It is
-/// not where somebody waits to write.
+/// not if a writer waits.
 pub fn is_held(file: impl AsFd) -> bool {
     // SAFETY: takes no argument, and the descriptor is open.
     let kind = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) };
@@ -165,18 +165,18 @@ mod tests {
 
     use super::*;
 
-    fn receiver() -> (Receiver, mpsc::Receiver<Told>) {
-        let ((tell, told), (made, receiver)) = (mpsc::channel(), mpsc::channel());
+    fn receiver() -> (Receiver, mpsc::Receiver<Notice>) {
+        let ((sender, notices), (made, receiver)) = (mpsc::channel(), mpsc::channel());
         thread::spawn(move || {
             let (receiver, signals) = receive().unwrap();
             made.send(receiver).unwrap();
-            while let Ok(told) = signals.wait() {
-                if tell.send(told).is_err() {
+            while let Ok(notice) = signals.wait() {
+                if sender.send(notice).is_err() {
                     return;
                 }
             }
         });
-        (receiver.recv().unwrap(), told)
+        (receiver.recv().unwrap(), notices)
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk.raw");
         fs::write(&path, [1; 10_000]).unwrap();
-        let (receiver, told) = receiver();
+        let (receiver, notices) = receiver();
         let reader = File::open(&path).unwrap();
         let writer = File::options().write(true).open(&path).unwrap();
         assert_eq!(take(&reader, receiver).unwrap(), Err(Refusal::Writers));
@@ -197,7 +197,7 @@ mod tests {
         fs::rename(&path, &other).unwrap();
         assert!(is_held(&reader));
         let writing = thread::spawn(move || File::options().write(true).open(other).unwrap());
-        assert_eq!(told.recv().unwrap(), Told::Of(reader.as_raw_fd()));
+        assert_eq!(notices.recv().unwrap(), Notice::Of(reader.as_raw_fd()));
         assert!(!is_held(&reader));
         give_back(&reader);
         drop(writing.join().unwrap());

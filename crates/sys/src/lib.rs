@@ -97,7 +97,7 @@ fn checked(result: i64) -> io::Result<i64> {
 ///
 /// # Errors
 ///
-/// Where the file system does not tell (`EOPNOTSUPP`).
+/// If the file system does not report them (`EOPNOTSUPP`).
 pub fn extent_count(file: impl AsFd) -> io::Result<u32> {
     let mut map = Fiemap {
         length: u64::MAX,
@@ -115,7 +115,7 @@ pub fn extent_count(file: impl AsFd) -> io::Result<u32> {
 ///
 /// # Errors
 ///
-/// Where the file system cannot, both files are not on one, or the numbers are not aligned (`EINVAL`).
+/// If the file system cannot, both files are not on one, or the numbers are not aligned (`EINVAL`).
 pub fn clone_range(
     source: impl AsFd,
     source_offset: u64,
@@ -139,7 +139,7 @@ pub fn clone_range(
 ///
 /// # Errors
 ///
-/// Where the kernel is older than 6.5, or does not tell this user.
+/// If the kernel is older than 6.5, or does not report it to this user.
 pub fn unwritten_bytes(file: impl AsFd) -> io::Result<u64> {
     let range = CachestatRange::default();
     let mut stat = Cachestat::default();
@@ -155,7 +155,7 @@ pub fn unwritten_bytes(file: impl AsFd) -> io::Result<u64> {
 ///
 /// # Errors
 ///
-/// Where the kernel is older than 5.11.
+/// If the kernel is older than 5.11.
 pub fn close_on_exec() -> io::Result<()> {
     let flags = libc::CLOSE_RANGE_CLOEXEC;
     // SAFETY: takes plain integers, and with this flag closes nothing in this process.

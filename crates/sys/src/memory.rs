@@ -1,7 +1,7 @@
 //! Memory that is kept back for when the system refuses more.
 //!
 //! Rust ends a process whose allocation fails, and with it the mount. So some memory is set aside,
-//! and let go of where an allocation fails: the requests under way can end with it, and new ones
+//! and let go of if an allocation fails: the requests under way can end with it, and new ones
 //! are refused until it could be set aside again.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -51,7 +51,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     // SAFETY: the caller's promises are those of `System`, from which the memory came.
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as above; where it fails, the memory is as before, and may be asked for again.
+        // SAFETY: as above; if it fails, the memory is as before, and may be asked for again.
         helped(size, || unsafe { System.realloc(memory, layout, size) })
     }
 
@@ -62,11 +62,11 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Sets memory aside, where none is: to be called before a request that allocates.
+/// Sets memory aside, if none is: to be called before a request that allocates.
 ///
 /// # Errors
 ///
-/// `ENOMEM` where the system refuses it, or where another thread needs it just now.
+/// `ENOMEM` if the system refuses it, or if another thread needs it just now.
 pub fn set_aside() -> rustix::io::Result<()> {
     if IN_NEED.load(Ordering::Acquire) != 0 {
         return Err(rustix::io::Errno::NOMEM);
@@ -77,7 +77,7 @@ pub fn set_aside() -> rustix::io::Result<()> {
     let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new mapping, at a place that the kernel chooses.
     let memory = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), RESERVE, access, flags)? };
-    // Where another thread was faster, the older one is the one too many.
+    // If another thread was faster, the older one is the one too many.
     let_go(SET_ASIDE.swap(memory, Ordering::AcqRel));
     Ok(())
 }
@@ -93,7 +93,7 @@ fn helped(size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
     memory
 }
 
-/// Null where nothing helps.
+/// Null if nothing helps.
 fn with_the_reserve(allocate: impl Fn() -> *mut u8) -> *mut u8 {
     for _ in 0..TRIES {
         // Whoever began to set it aside before it was needed may have taken it once more.

@@ -4,7 +4,7 @@
 //! It ends this one mount, which takes CAP_SYS_ADMIN or a setuid program, and Landlock permits no
 //! unmounting at all. And it makes unnamed files for snapshots beside the sources, so that the
 //! daemon itself needs no right to write below the source folder. In the end it removes the mount
-//! point where that was made for the mount. It does nothing else, for nobody else, and ends with the
+//! point if that was made for the mount. It does nothing else, and ends with the
 //! daemon.
 
 mod process;
@@ -44,7 +44,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// Where the process cannot be started.
+    /// If the process cannot be started.
     pub fn start(mountpoint: &Path, made: usize) -> io::Result<Self> {
         let pair = || {
             let flags = SocketFlags::CLOEXEC;
@@ -74,7 +74,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As there, or where the broker was killed.
+    /// As there, or if the broker was killed.
     pub fn unmount(&self, device: DeviceNumber, lazy: bool) -> Result<(), UnmountError> {
         let path = self.mountpoint.clone();
         let failed = |text: String| UnmountError::Failed(path.clone(), io::Error::other(text));

@@ -20,7 +20,7 @@ use crate::daemon::sandbox::{forbid_new_privileges, reduce_capabilities};
 use crate::mount::mountpoint::remove_folders;
 use crate::mount::unmount::{UnmountError, unmount_device};
 
-/// Tells the broker that it is one. Its standard input and output are sockets to the daemon.
+/// Set for the broker, which is this program again. Its standard input and output are sockets to the daemon.
 pub(super) const BROKER: &str = "VHDFS_BROKER";
 
 /// Whether this process was started as a broker.

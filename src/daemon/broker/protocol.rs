@@ -127,7 +127,7 @@ pub(super) fn send(
         attached.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(file)));
     }
     let message = [IoSlice::new(message)];
-    // Whoever is gone is told by EPIPE; its signal would end this process.
+    // A peer that is gone is reported by EPIPE; its signal would end this process.
     let flags = SendFlags::NOSIGNAL;
     rustix::io::retry_on_intr(|| rustix::net::sendmsg(&socket, &message, &mut attached, flags))?;
     Ok(())

@@ -12,51 +12,56 @@ use crate::folder::metadata::Metadata;
 
 impl Catalog {
     /// The attributes of a folder with the mode that says who may read it.
-    pub(super) fn heed_directory(&self, directory: &Directory, metadata: Metadata) -> Metadata {
-        let metadata = self.heed_acl(metadata, || self.folder.acl(&directory.real));
+    pub(super) fn readable_directory(&self, directory: &Directory, metadata: Metadata) -> Metadata {
+        let metadata = self.without_acl_bits(metadata, || self.folder.acl(&directory.real));
         match &directory.parent {
-            Some(parent) => self.heed_folders(metadata, &directory.real, &parent.real),
+            Some(parent) => self.through_folders(metadata, &directory.real, &parent.real),
             None => metadata,
         }
     }
 
     /// The attributes with the mode that says who may read the entry.
-    pub(super) fn heed(&self, image: &Image, handle: Option<BorrowedFd<'_>>) -> Metadata {
-        let metadata = self.heed_acl(image.metadata, || self.acl_of(image, handle));
+    pub(super) fn readable(&self, image: &Image, handle: Option<BorrowedFd<'_>>) -> Metadata {
+        let metadata = self.without_acl_bits(image.metadata, || self.acl_of(image, handle));
         let metadata = match &image.location {
-            Location::Linked(path) => self.heed_folders(metadata, path, &image.directory.real),
+            Location::Linked(path) => self.through_folders(metadata, path, &image.directory.real),
             _ => metadata,
         };
         let further = image.contents.further().iter();
         further.fold(metadata, |metadata, further| {
-            self.heed_further(metadata, further, &image.directory.real)
+            self.through_further(metadata, further, &image.directory.real)
         })
     }
 
     /// Takes from the mode of an image that is shown in the folder at `shown_in` what one of its further
     /// files withholds: who may not read that reads none of its bytes here.
-    fn heed_further(&self, mut metadata: Metadata, further: &Further, shown_in: &Path) -> Metadata {
-        if !self.heeds_acls {
+    fn through_further(
+        &self,
+        mut metadata: Metadata,
+        further: &Further,
+        shown_in: &Path,
+    ) -> Metadata {
+        if !self.respects_acls {
             return metadata;
         }
-        let mut found = self.heed_acl(further.metadata, || self.folder.acl(&further.real));
+        let mut found = self.without_acl_bits(further.metadata, || self.folder.acl(&further.real));
         // Reading one is like passing a folder.
         found.mode = found.mode >> 2 & 0o111;
         metadata.mode = acl::behind(&metadata, &found);
-        self.heed_folders(metadata, &further.real, shown_in)
+        self.through_folders(metadata, &further.real, shown_in)
     }
 
     /// Takes from the mode of what is at `path`, and is shown in the folder at `shown_in`, what the
     /// folders on the way there withhold, as far as that is another way.
-    fn heed_folders(&self, mut metadata: Metadata, path: &Path, shown_in: &Path) -> Metadata {
-        if !self.heeds_acls || path.parent() == Some(shown_in) {
+    fn through_folders(&self, mut metadata: Metadata, path: &Path, shown_in: &Path) -> Metadata {
+        if !self.respects_acls || path.parent() == Some(shown_in) {
             return metadata;
         }
         let on_the_way = path.ancestors().skip(1);
         for folder in on_the_way.filter(|folder| !shown_in.starts_with(folder)) {
             metadata.mode = match self.folder.metadata(folder) {
                 Ok(found) => {
-                    let found = self.heed_acl(found, || self.folder.acl(folder));
+                    let found = self.without_acl_bits(found, || self.folder.acl(folder));
                     acl::behind(&metadata, &found)
                 }
                 Err(_) => metadata.mode & !0o777,
@@ -65,15 +70,15 @@ impl Catalog {
         metadata
     }
 
-    /// The attributes with what is left of the mode beside the access control list, where that
+    /// The attributes with what is left of the mode after the access control list, if that
     /// matters. A list that cannot be read grants nothing.
-    fn heed_acl(
+    fn without_acl_bits(
         &self,
         mut metadata: Metadata,
         list: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
     ) -> Metadata {
         // Another list is another status-change time, and so another version of a file.
-        if self.heeds_acls && metadata.mode & 0o077 != 0 {
+        if self.respects_acls && metadata.mode & 0o077 != 0 {
             match list() {
                 Ok(None) => {}
                 Ok(Some(list)) => metadata.mode = acl::restrict(metadata.mode, &list),

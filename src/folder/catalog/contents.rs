@@ -72,7 +72,7 @@ impl Contents {
         }
     }
 
-    /// Whether these are the same disks from the same files, as far as can be told without reading
+    /// Whether these are the same disks from the same files, as far as is known without reading
     /// them.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -129,8 +129,8 @@ enum Known {
     /// The same, of versions whose times others may have, too.
     Held,
     Refused(Arc<Refused>),
-    /// The log was told that it does not appear, and why may have changed with other files.
-    Told,
+    /// It was logged that it does not appear; the reason may have changed with other files.
+    Logged,
 }
 
 /// What files were found to hold, by version and place: further files are named relative to it, and the
@@ -224,7 +224,7 @@ impl Catalog {
                 Ok(())
             }
             Err(Skip::Refused(refused)) => {
-                self.tell_refusal(image, &refused);
+                self.log_refusal(image, &refused);
                 Err(Skip::Refused(refused))
             }
             Err(skip) => Err(skip),
@@ -247,16 +247,16 @@ impl Catalog {
         }
     }
 
-    /// Tells the log once for each version, and remembers what cannot change without it.
-    fn tell_refusal(&self, image: &Image, refused: &Arc<Refused>) {
+    /// Logs the refusal once for each version, and remembers what cannot change without it.
+    fn log_refusal(&self, image: &Image, refused: &Arc<Refused>) {
         let found = match refused.is_lasting {
             true => Known::Refused(Arc::clone(refused)),
-            false => Known::Told,
+            false => Known::Logged,
         };
         // Another request may have looked at the same version meanwhile. A device is of one version
         // whatever is written to it.
         let before = self.known.put(image.key(), found);
-        let is_new = !matches!(before, Some(Known::Told | Known::Refused(_)));
+        let is_new = !matches!(before, Some(Known::Logged | Known::Refused(_)));
         if is_new && self.options.log_skipped {
             log::warn!(
                 "{}: does not appear: {refused}",

@@ -50,7 +50,7 @@ pub struct Image {
     pub(super) contents: Contents,
     /// Which of the disks it is, counted from 0.
     pub(super) disk: usize,
-    /// Virtual size in bytes that it grows to where it is smaller.
+    /// Virtual size in bytes that it grows to if it is smaller.
     pub(super) min_size: u64,
     /// Whether the versions were so old when they were looked into that no others can have the
     /// same times.
@@ -95,7 +95,7 @@ impl Directory {
         (self.file_system, self.device, self.inode)
     }
 
-    /// The folder above; nothing for the one at the top.
+    /// The folder above; `None` for the one at the top.
     pub fn parent(&self) -> Option<&Arc<Self>> {
         self.parent.as_ref()
     }
@@ -164,7 +164,7 @@ impl Image {
         &self.metadata
     }
 
-    /// What tells versions with the same times apart, of which all but the latest were given up.
+    /// Number that distinguishes versions with the same times, of which all but the latest were given up.
     pub fn given_up(&self) -> u64 {
         self.given_up
     }
@@ -206,7 +206,7 @@ impl Image {
         further.fold(self.metadata.version.mtime, Timestamp::max)
     }
 
-    /// Bytes that the file systems have allocated to the disk, as far as that can be told without reading its
+    /// Bytes that the file systems have allocated to the disk, as far as that is known without reading its
     /// tables: those of its files, and no more than it has.
     pub fn allocated_size(&self) -> u64 {
         let own = self.metadata.blocks;
@@ -273,7 +273,7 @@ impl Image {
         layout::virtual_size(self.min_size).unwrap_or(size)
     }
 
-    /// Virtual size in bytes where nothing makes the disk larger.
+    /// Virtual size in bytes without `--min-size`.
     fn ungrown_size(&self) -> u64 {
         let size = self.disk_size();
         layout::virtual_size(size).unwrap_or(size)
@@ -289,7 +289,7 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// Where the source is empty or too large, or the patches do not fit.
+    /// If the source is empty or too large, or the patches do not fit.
     pub fn layout(&self, patches: Vec<Patch>) -> Result<Layout, LayoutError> {
         if self.keeps_bytes() {
             return Layout::verbatim(self.metadata.version.size);

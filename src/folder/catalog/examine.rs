@@ -65,7 +65,7 @@ impl Catalog {
                 if image.directory.is_within(&image.metadata) {
                     return Err(Skip::LinkBroken);
                 }
-                let metadata = self.heed(&image, handle);
+                let metadata = self.readable(&image, handle);
                 let directory = Directory::new(shown, real, &metadata, Some(image.directory));
                 Ok(Found::Directory(Arc::new(directory), metadata))
             }
@@ -143,7 +143,7 @@ impl Catalog {
             Layout::checked_virtual_size(image.disk_size())?;
         }
         image.given_up = self.number_given_up(&image);
-        image.metadata = self.heed(&image, handle);
+        image.metadata = self.readable(&image, handle);
         Ok(Found::Image(image))
     }
 }

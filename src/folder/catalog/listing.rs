@@ -169,7 +169,7 @@ impl<'a> LiveSiblings<'a> {
         }
     }
 
-    /// What appears under `view`; `NotFound` as a skip where nothing does.
+    /// What appears under `view`; a skip for `NotFound` if nothing does.
     pub(super) fn find(self, view: &OsStr) -> Result<Found, Skip> {
         let gone = || Err(missing::not_found().into());
         let Some((name, number, _)) = names::source_of(view, &self) else {

@@ -39,7 +39,7 @@ pub struct Options {
     pub selection: Selection,
     /// Whether links to block devices appear.
     pub allow_devices: bool,
-    /// Virtual size in bytes that smaller disks grow to; 0 where none does.
+    /// Virtual size in bytes that smaller disks grow to; 0 if none does.
     pub min_size: u64,
     /// Whether backing files and external data files may be opened.
     pub chains: bool,
@@ -47,7 +47,7 @@ pub struct Options {
     pub compressed: bool,
     /// Limit in bytes of what is kept of the tables of images, and the same of what was decompressed.
     pub cache_size: u64,
-    /// Whether a file that does not appear because of what it holds is told to the log, once.
+    /// Whether a file that does not appear because of what it holds is logged, once.
     pub log_skipped: bool,
 }
 
@@ -69,11 +69,11 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Catalog {
     folder: SourceFolder,
-    /// The single image that is shown, where the source is a file: its name, and its place.
+    /// The single image that is shown if the source is a file: its name, and its place.
     only: Option<(OsString, Location)>,
     options: Options,
     /// Whether the modes of what is found are those that their access control lists leave.
-    heeds_acls: bool,
+    respects_acls: bool,
     known: KnownContents,
     /// What all images share that are not raw.
     caches: Arc<Caches>,
@@ -87,7 +87,7 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// Where `path` does not exist or cannot be read.
+    /// If `path` does not exist or cannot be read.
     pub fn open(path: &Path, options: Options) -> io::Result<Self> {
         let canonical = path.canonicalize()?;
         let (folder, only) = if canonical.is_dir() {
@@ -109,7 +109,7 @@ impl Catalog {
             folder,
             only,
             options,
-            heeds_acls: false,
+            respects_acls: false,
             known: KnownContents::default(),
             caches,
             settling: Settling::default(),
@@ -119,8 +119,8 @@ impl Catalog {
 
     /// Takes from all modes what access control lists withhold, for a mount on which the modes
     /// decide who may read. Costs a system call for each entry.
-    pub fn heeding_acls(mut self) -> Self {
-        self.heeds_acls = true;
+    pub fn respecting_acls(mut self) -> Self {
+        self.respects_acls = true;
         self
     }
 
@@ -130,7 +130,7 @@ impl Catalog {
         let _ = self.own_device.set(rustix::fs::makedev(major, minor));
     }
 
-    /// The source folder; where the source is a single image, the folder that holds it.
+    /// The source folder; if the source is a single image, the folder that holds it.
     pub fn folder(&self) -> &SourceFolder {
         &self.folder
     }
@@ -159,7 +159,7 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// Where it cannot be read, or is another folder by now (`ESTALE`).
+    /// If it cannot be read, or is another folder by now (`ESTALE`).
     pub fn list(&self, directory: &Arc<Directory>) -> io::Result<Listing> {
         let handle = self.open_directory(directory)?;
         let only = self.only.as_ref().map(|(name, _)| name.as_os_str());
@@ -170,7 +170,7 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// `ENOENT` where nothing does; the file system's own.
+    /// `ENOENT` if nothing does; the file system's own.
     pub fn lookup(&self, directory: &Arc<Directory>, view: &OsStr) -> io::Result<Found> {
         let found = match &self.only {
             Some(_) => self.lookup_single(directory, view),
@@ -187,11 +187,11 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// `ESTALE` where its place is taken by something else, or empty.
+    /// `ESTALE` if its place is taken by something else, or empty.
     pub fn directory_metadata(&self, directory: &Directory) -> io::Result<Metadata> {
         let metadata = self.folder.metadata(&directory.real);
         let metadata = metadata.map_err(missing::gone_is_stale)?;
         directory.check(&metadata)?;
-        Ok(self.heed_directory(directory, metadata))
+        Ok(self.readable_directory(directory, metadata))
     }
 }

@@ -99,7 +99,7 @@ impl Refused {
 }
 
 impl Skip {
-    /// The format that keeps the entry from appearing, where that is the reason.
+    /// The format that keeps the entry from appearing, if that is the reason.
     pub fn format(&self) -> Option<Format> {
         match self {
             Self::Refused(refused) => refused.format,
@@ -108,7 +108,7 @@ impl Skip {
         }
     }
 
-    /// The error that a caller must be told, because it says nothing about the entry itself: the
+    /// The error that the caller must report, because it says nothing about the entry itself: the
     /// process or the system ran out of something, or the file system failed.
     pub fn into_failure(self) -> Option<io::Error> {
         match self {
@@ -120,7 +120,7 @@ impl Skip {
         }
     }
 
-    /// Whether it was selected and does not appear, so that whoever mounts the folder is told.
+    /// Whether it was selected and does not appear, so that mounting the folder reports it.
     pub fn is_a_loss(&self) -> bool {
         match self {
             Self::Hidden | Self::Excluded | Self::Unselected | Self::Compressed | Self::Part(_) => {
