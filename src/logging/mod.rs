@@ -48,7 +48,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// Where it cannot be opened.
+    /// If it cannot be opened.
     pub fn file(path: &Path) -> Result<Self, LogError> {
         // Nobody shall wait for whoever reads a FIFO, neither here nor at a message.
         let file = OpenOptions::new()

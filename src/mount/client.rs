@@ -83,7 +83,7 @@ impl Daemon {
     }
 }
 
-/// What `talk` makes of the first socket of this mount that somebody listens to.
+/// What `talk` makes of the first socket of this mount that has a listener.
 fn with_socket<T>(mount: &MountEntry, talk: impl Fn(UnixStream) -> io::Result<T>) -> io::Result<T> {
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     for folder in folders(mount.user) {

@@ -26,14 +26,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long another process may take to mount on the same folder.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A folder to mount on, which no other vhdfs mounts on until it is unlocked. Where it was made for that, it is removed with the value.
+/// A folder to mount on, which no other vhdfs mounts on until it is unlocked. If it was made for that, it is removed with the value.
 #[derive(Debug)]
 pub(crate) struct Mountpoint {
     /// Its absolute path.
     pub(crate) path: PathBuf,
     /// How many folders at the end of the path were made.
     made: usize,
-    /// The folder itself; where it cannot be locked, the last check decides.
+    /// The folder itself; if it cannot be locked, the last check decides.
     lock: Option<OwnedFd>,
 }
 

@@ -43,13 +43,13 @@ pub struct Options {
     pub snapshot_folder: Option<PathBuf>,
     /// What becomes of partition tables.
     pub gpt: GptPolicy,
-    /// What is done where somebody has a source open for writing.
+    /// What is done if a source is open for writing.
     pub writers: Writers,
     /// How much of a sandbox there must be.
     pub sandbox: Sandbox,
     /// Number of threads that receive requests, at least 2.
     pub threads: usize,
-    /// Whether the mount point is made where it is missing, and removed in the end.
+    /// Whether the mount point is made if it is missing, and removed in the end.
     pub make_mountpoint: bool,
     /// What was given on the command line, for people and to compare mounts.
     pub named: Vec<String>,
@@ -93,7 +93,7 @@ impl Options {
         Ok(())
     }
 
-    /// What the kernel or the helper is told.
+    /// The options for the kernel or the helper.
     pub(crate) fn mount_options(&self, source: &Path) -> Vec<MountOption> {
         let name = source.canonicalize().unwrap_or(source.to_owned());
         let name = name.to_string_lossy();

@@ -15,7 +15,7 @@ pub type DeviceNumber = (u32, u32);
 /// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MountEntry {
-    /// The mounted file system's device, which is that mount's alone where it is of FUSE.
+    /// The mounted file system's device, which is that mount's alone if it is of FUSE.
     pub device: DeviceNumber,
     /// Where it is mounted.
     pub mountpoint: PathBuf,
@@ -23,7 +23,7 @@ pub struct MountEntry {
     pub file_system: String,
     /// What is mounted, as whoever mounted it named it.
     pub source: PathBuf,
-    /// The user who mounted it, where it is a FUSE file system; root otherwise.
+    /// The user who mounted it, if it is a FUSE file system; root otherwise.
     pub user: u32,
 }
 
@@ -43,7 +43,7 @@ impl MountEntry {
 ///
 /// # Errors
 ///
-/// Where `/proc` cannot be read.
+/// If `/proc` cannot be read.
 pub fn ours() -> io::Result<Vec<MountEntry>> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     let entries = table.split(|&byte| byte == b'\n').filter_map(parse);
@@ -54,7 +54,7 @@ pub fn ours() -> io::Result<Vec<MountEntry>> {
 ///
 /// # Errors
 ///
-/// Where `/proc` cannot be read.
+/// If `/proc` cannot be read.
 pub fn find(mountpoint: &Path) -> io::Result<Option<MountEntry>> {
     Ok(all_at(mountpoint)?.into_iter().next())
 }
@@ -63,7 +63,7 @@ pub fn find(mountpoint: &Path) -> io::Result<Option<MountEntry>> {
 ///
 /// # Errors
 ///
-/// Where `/proc` cannot be read.
+/// If `/proc` cannot be read.
 pub fn all_at(mountpoint: &Path) -> io::Result<Vec<MountEntry>> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     let entries = table.rsplit(|&byte| byte == b'\n').filter_map(parse);
@@ -76,7 +76,7 @@ pub fn all_at(mountpoint: &Path) -> io::Result<Vec<MountEntry>> {
 ///
 /// # Errors
 ///
-/// Where the folder above it does not exist.
+/// If the folder above it does not exist.
 pub fn absolute(mountpoint: &Path) -> io::Result<PathBuf> {
     match (mountpoint.parent(), mountpoint.file_name()) {
         (Some(parent), Some(name)) if !mountpoint.is_symlink() => {

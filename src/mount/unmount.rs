@@ -21,7 +21,7 @@ pub enum UnmountError {
     #[error("{}: vhdfs has mounted nothing there; `findmnt -t fuse.vhdfs` lists its mounts", .0.display())]
     NotMounted(PathBuf),
     /// Files are open, or somebody's working folder is in it.
-    #[error("{}: it is in use; close what uses it (`fuser -vm` tells), or detach it with `vhdfs umount --lazy`", .0.display())]
+    #[error("{}: it is in use; close what uses it (`fuser -vm` lists them), or detach it with `vhdfs umount --lazy`", .0.display())]
     Busy(PathBuf),
     /// Somebody else mounted it.
     #[error("{}: not permitted; unmount as the user who mounted it, or as root", .0.display())]

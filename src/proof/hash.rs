@@ -168,7 +168,7 @@ impl Work<'_> {
         Ok(sums)
     }
 
-    /// The next block; `None` where there is none, or another thread has failed.
+    /// The next block; `None` if there is none, or another thread has failed.
     fn take(&self, ordered: Option<&Ordered>) -> Option<u64> {
         if let Some(ordered) = ordered {
             ordered.wait_for_room(&self.failed);

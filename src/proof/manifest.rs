@@ -33,10 +33,10 @@ pub struct ViewSums {
     pub view_size: u64,
     /// The unique id in its footer.
     pub unique_id: String,
-    /// SHA-256 of the whole; `None` where only blocks were asked for.
+    /// SHA-256 of the whole; `None` if only blocks were asked for.
     #[serde(with = "hex_sum")]
     pub sha256: Option<Sha256Sum>,
-    /// MD5 of the whole, as Azure's Content-MD5 is made; `None` where only blocks were asked for.
+    /// MD5 of the whole, as Azure's Content-MD5 is made; `None` if only blocks were asked for.
     #[serde(with = "hex_sum")]
     pub md5: Option<Md5Sum>,
     /// SHA-256 of each block; `None` for one that holds zeros only.

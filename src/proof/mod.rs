@@ -15,7 +15,7 @@ pub type Sha256Sum = [u8; 32];
 /// An MD5 sum.
 pub type Md5Sum = [u8; 16];
 
-/// The sum of a block; `None` where it holds zeros only.
+/// The sum of a block; `None` if it holds zeros only.
 pub(crate) fn block_sum(bytes: &[u8]) -> Option<Sha256Sum> {
     (!vhd::map::is_zero(bytes)).then(|| Sha256::digest(bytes).into())
 }

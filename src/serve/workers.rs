@@ -1,4 +1,4 @@
-//! Who runs a request: the thread that received it, or another where too many are busy.
+//! Which thread runs a request: the one that received it, or another if too many are busy.
 //!
 //! fuser's event loops are a fixed number of threads. Were all of them stuck in a source that
 //! hangs, nobody would receive requests for the others, nor the unmount. So one of them always
@@ -47,7 +47,7 @@ impl Workers {
         }
     }
 
-    /// Runs `request` here, or hands it on where this is the last free event loop.
+    /// Runs `request` here, or hands it on if this is the last free event loop.
     pub fn run(&self, request: impl FnOnce() + Send + 'static) {
         self.pool.keep_one();
         let occupied = Occupied(&self.busy);
@@ -59,8 +59,8 @@ impl Workers {
         self.run_elsewhere(request);
     }
 
-    /// Hands on `request`, which may take long. Where no thread can be had for it, it is dropped,
-    /// and with it the reply that it owns, which answers EIO.
+    /// Hands on `request`, which may take long. If no thread can be started for it, it is dropped
+    /// with the reply that it owns, and the kernel gets EIO.
     pub fn run_elsewhere(&self, request: impl FnOnce() + Send + 'static) {
         self.pool.run(Box::new(request));
     }
@@ -68,7 +68,7 @@ impl Workers {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that come with the requests and go when there are none.
+/// Threads that are started for requests, and end when there are none.
 #[derive(Default)]
 struct Pool {
     state: Mutex<State>,

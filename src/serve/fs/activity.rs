@@ -63,16 +63,16 @@ pub struct OpenView {
 /// The process that opened a view.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Reader {
-    /// Its number in the daemon's namespace; 0 where it is in none that the daemon sees.
+    /// Its number in the daemon's namespace; 0 if it is in none that the daemon sees.
     pub pid: u32,
-    /// What `ps` calls it; empty where that cannot be found out.
+    /// What `ps` calls it; empty if that cannot be found out.
     pub name: String,
 }
 
 /// One open view at a moment.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ViewState {
-    /// Tells opens of a mount apart; never used twice.
+    /// Number of this open; never used twice in a mount.
     pub number: u64,
     /// Path of the source below the source folder.
     pub source: String,
@@ -85,9 +85,9 @@ pub struct ViewState {
     pub reader: Reader,
     /// Whole seconds since it was opened.
     pub seconds_open: u64,
-    /// Reads that were answered with bytes.
+    /// Reads that returned bytes.
     pub reads: u64,
-    /// Bytes delivered; more than the size where they were read again.
+    /// Bytes delivered; more than the size if they were read again.
     pub bytes: u64,
     /// Reads that failed.
     pub errors: u64,
@@ -112,7 +112,7 @@ pub struct Totals {
     pub opens: u64,
     /// Opens that were refused.
     pub refused_opens: u64,
-    /// Reads that were answered with bytes.
+    /// Reads that returned bytes.
     pub reads: u64,
     /// Bytes delivered.
     pub bytes: u64,
@@ -209,7 +209,7 @@ impl Activity {
 }
 
 impl OpenView {
-    /// A read at `offset` was answered with this many bytes.
+    /// A read at `offset` returned this many bytes.
     pub fn delivered(&self, offset: u64, bytes: usize) {
         let (counters, bytes) = (&self.counters, bytes as u64);
         counters.reads.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Tells the log that the process has run out of something: once, however many requests fail.
+//! Logs that the process has run out of something: once, however many requests fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +6,7 @@ use log::warn;
 
 use super::Error;
 
-/// Whether the log is to be told, and of what it was.
+/// Whether running out is to be logged, and what was logged.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     armed: AtomicBool,
@@ -16,7 +16,7 @@ pub(super) struct Alarm {
 
 impl Alarm {
     /// Lets a result through, and looks at it. Before anything has succeeded, the mount cannot be
-    /// had at all, and whoever mounts it tells why.
+    /// made at all, and the command that mounts reports why.
     pub(super) fn watch<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         let (rung, text) = match &result {
             Ok(_) => {

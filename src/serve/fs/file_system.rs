@@ -16,7 +16,7 @@ use disk::ByteRange;
 use sys::memory;
 use vhd::view::Filled;
 
-/// Largest hole that is answered without filling a buffer, in bytes; as large as the largest read
+/// Largest hole that is replied to without filling a buffer, in bytes; as large as the largest read
 /// that FUSE kernels send by default.
 const ZEROS_SIZE: usize = 1 << 20;
 
@@ -40,11 +40,11 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// Presents what `catalog` finds, opened as `opening` has it.
+    /// Presents what `catalog` finds, opened according to `opening`.
     ///
     /// # Errors
     ///
-    /// Where the source folder cannot be looked at.
+    /// If the source folder cannot be looked at.
     pub fn new(catalog: Catalog, ownership: Ownership, opening: Opening) -> Result<Self, Error> {
         Ok(Self {
             inodes: Inodes::new(catalog.root()?),
@@ -61,11 +61,11 @@ impl FileSystem {
         &self.catalog
     }
 
-    /// Finds the entry `name` of a folder. The kernel is told of its inode until it forgets it.
+    /// Finds the entry `name` of a folder. The kernel holds a reference to its inode until it forgets it.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] where nothing appears under that name.
+    /// [`Error::NotFound`] if nothing appears under that name.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attributes, Error> {
         let directory = self.directory(parent)?;
         let found = self.catalog.lookup(&directory, name).map_err(Error::from);
@@ -84,7 +84,7 @@ impl FileSystem {
     ///
     /// # Errors
     ///
-    /// [`Error::Stale`] where a folder is gone.
+    /// [`Error::Stale`] if a folder is gone.
     pub fn attributes(&self, inode: u64) -> Result<Attributes, Error> {
         match self.node(inode)? {
             Node::Directory(directory) => {
@@ -104,7 +104,7 @@ impl FileSystem {
     ///
     /// # Errors
     ///
-    /// [`Error::Stale`] where the source is another version by now: looking the name up again
+    /// [`Error::Stale`] if the source is another version by now: looking the name up again
     /// finds that.
     pub fn open(&self, inode: u64, pid: u32) -> Result<Opened, Error> {
         let Node::Image(image) = self.node(inode)? else {
@@ -143,8 +143,8 @@ impl FileSystem {
     ///
     /// # Errors
     ///
-    /// [`Error::Stale`] where the source has changed since it was opened; the source's own error;
-    /// [`Error::OutOfMemory`] where the buffer cannot grow.
+    /// [`Error::Stale`] if the source has changed since it was opened; the source's own error;
+    /// [`Error::OutOfMemory`] if the buffer cannot grow.
     pub fn read<'a>(
         &self,
         handle: u64,
@@ -187,7 +187,7 @@ impl FileSystem {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingThere`] where there is none; [`Error::Invalid`] for another `whence`.
+    /// [`Error::NothingThere`] if there is none; [`Error::Invalid`] for another `whence`.
     pub fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<u64, Error> {
         let image = &self.images.get(handle).ok_or(Error::BadHandle)?.image;
         let offset = u64::try_from(offset).map_err(|_| Error::NothingThere)?;
@@ -219,7 +219,7 @@ impl FileSystem {
 /// A view that was opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// What it is called from now on.
+    /// Its handle.
     pub handle: u64,
     /// Its bytes.
     pub image: Arc<OpenImage>,

@@ -28,7 +28,7 @@ pub(super) enum Node {
     Image(Arc<Image>),
 }
 
-/// The inodes that the kernel knows, with the number of times it was told of each.
+/// The inodes that the kernel knows, with the number of references that it holds to each.
 #[derive(Debug)]
 pub(super) struct Inodes {
     known: Mutex<HashMap<u64, Known>>,
@@ -71,12 +71,12 @@ impl Inodes {
         }
     }
 
-    /// What the inode number stands for; nothing where the kernel was never told of it.
+    /// What the inode number stands for; `None` if the kernel does not know it.
     pub(super) fn get(&self, inode: u64) -> Option<Node> {
         self.lock().get(&inode).map(|known| known.node.clone())
     }
 
-    /// The inode number of an entry, which the kernel is told of once more. [`Inodes::forget`]
+    /// The inode number of an entry, with one more reference of the kernel to it. [`Inodes::forget`]
     /// takes that back. The only error is [`Error::OutOfMemory`].
     pub(super) fn remember(&self, found: &Found) -> Result<u64, Error> {
         let key = Key::of_found(found);
@@ -105,8 +105,8 @@ impl Inodes {
         }
     }
 
-    /// Whether what the kernel has cached of a view is still right when it is opened again. Where
-    /// it is not, the kernel has to drop it; what is cached after that counts as lasting where
+    /// Whether what the kernel has cached of a view is still right when it is opened again. If
+    /// not, the kernel has to drop it; what is cached after that counts as lasting if
     /// `keeps_its_version`.
     pub(super) fn may_keep_cache(&self, inode: u64, keeps_its_version: bool) -> bool {
         let mut known = self.lock();
@@ -118,7 +118,7 @@ impl Inodes {
         may_keep
     }
 
-    /// The kernel dropped `count` of what it was told about the inode.
+    /// The kernel dropped `count` references to the inode.
     pub(super) fn forget(&self, inode: u64, count: u64) {
         if inode == ROOT {
             return;
@@ -137,7 +137,7 @@ impl Inodes {
     }
 }
 
-/// The inode number that a folder listing shows for an entry, without the kernel being told of it.
+/// The inode number that a folder listing shows for an entry, without a reference of the kernel to it.
 pub(super) fn number_of(found: &Found) -> u64 {
     Key::of_found(found).number()
 }
@@ -233,7 +233,7 @@ mod tests {
         let new = inodes.remember(&found(&catalog)).unwrap();
         assert_ne!(new, old);
         inodes.forget(old, 1);
-        assert!(inodes.get(old).is_some(), "it was told of this one twice");
+        assert!(inodes.get(old).is_some(), "there were two references to it");
         inodes.forget(old, 1);
         inodes.forget(new, 1);
         inodes.forget(ROOT, 1);

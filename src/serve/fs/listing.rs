@@ -31,7 +31,7 @@ pub enum Taken {
 }
 
 impl FileSystem {
-    /// Opens a folder for listing: its entries as they are now; answers a handle.
+    /// Opens a folder for listing: its entries as they are now; returns a handle.
     ///
     /// # Errors
     ///
@@ -49,12 +49,12 @@ impl FileSystem {
         self.listings.take(handle as usize);
     }
 
-    /// Hands the entries from `offset` on to `take` until it answers that it is full. With
-    /// `remember`, the kernel is told of the inode of each that was taken but `.` and `..`.
+    /// Hands the entries from `offset` on to `take` until that returns [`Taken::Full`]. With
+    /// `remember`, the kernel gets a reference to the inode of each that was taken but `.` and `..`.
     ///
     /// # Errors
     ///
-    /// Where nothing can be listed for now; an entry that cannot be read is left out.
+    /// If nothing can be listed for now; an entry that cannot be read is left out.
     pub fn read_directory(
         &self,
         inode: u64,
@@ -185,7 +185,7 @@ struct Listed {
 }
 
 impl Place {
-    /// Number of disks of one entry that an offset can tell apart.
+    /// Number of disks of one entry that an offset can distinguish.
     const DISKS: usize = 1 << 8;
 
     /// Offsets 0 and 1 are those of `.` and `..`.

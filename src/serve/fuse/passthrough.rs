@@ -29,8 +29,8 @@ impl Passthrough {
         self.permitted.store(true, Ordering::Release);
     }
 
-    /// Counts one more open of `inode`, and answers the backing that it has to use. The first open
-    /// makes it with `register`, where there is a file to be registered.
+    /// Counts one more open of `inode`, and returns the backing that it has to use. The first open
+    /// makes it with `register`, if there is a file to register.
     pub(super) fn join(
         &self,
         inode: u64,
@@ -40,7 +40,7 @@ impl Passthrough {
         let shared = inodes.entry(inode).or_insert_with(|| Shared {
             backing: register
                 .filter(|_| self.permitted.load(Ordering::Acquire))
-                .and_then(|register| register().inspect_err(tell).ok())
+                .and_then(|register| register().inspect_err(log_refusal).ok())
                 .map(Arc::new),
             users: 0,
         });
@@ -60,6 +60,6 @@ impl Passthrough {
     }
 }
 
-fn tell(error: &io::Error) {
+fn log_refusal(error: &io::Error) {
     warn!("the kernel does not take a file for passthrough: {error}; it is read by the daemon");
 }

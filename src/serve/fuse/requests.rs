@@ -21,8 +21,8 @@ use crate::serve::workers::Workers;
 use super::Passthrough;
 use super::attributes::{file_attr, file_type};
 
-/// How long the kernel may answer look-ups and attributes from its own memory: a change of the
-/// source folder is seen within this time.
+/// How long the kernel may cache look-ups and attributes: a change of the source folder is seen within
+/// this time.
 const TIME_TO_LIVE: Duration = Duration::from_millis(900);
 
 /// Inode numbers are never used twice, so their generation never changes.
@@ -78,7 +78,7 @@ impl Fuse {
 
 impl Filesystem for Fuse {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Each is asked for where the kernel has it; none is needed for right answers.
+        // Each is requested if the kernel offers it; none is needed for correct replies.
         for wanted in [
             InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PARALLEL_DIROPS,
@@ -321,7 +321,7 @@ impl Filesystem for Fuse {
     }
 }
 
-/// Runs a request. Where it panics, the reply it owns is dropped, which answers EIO.
+/// Runs a request. If it panics, the reply that it owns is dropped, and the kernel gets EIO.
 fn contained(operation: &'static str, request: impl FnOnce()) {
     let request = || {
         #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Clones that are put together by ranges: the allocated runs of a container, each cloned to the
 //! place that it has in the disk.
 //!
-//! A range can be cloned where its offset in the file and its offset in the disk differ by whole
+//! A range can be cloned if its offset in the file and its offset in the disk differ by whole
 //! blocks of the file system (ioctl_ficlonerange(2)). What cannot is copied, as long as that is
 //! little.
 

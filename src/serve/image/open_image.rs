@@ -36,11 +36,11 @@ pub struct OpenImage {
     engine: Engine,
     /// Whether it is proven that no read mixes versions.
     is_settled: bool,
-    /// Whether whoever writes the source makes another version of it, also while nobody looks.
+    /// Whether every write to the source makes another version of it, also after this view is closed.
     keeps_its_version: bool,
     stale: AtomicBool,
-    /// Whether the log was told that a part of it is damaged.
-    damage_is_told: AtomicBool,
+    /// Whether damage of it was logged.
+    damage_is_logged: AtomicBool,
 }
 
 /// What becomes of a GPT whose backup is not at the end of the padded disk.
@@ -60,7 +60,7 @@ pub struct Opening {
     pub snapshots: Snapshots,
     /// What becomes of their partition tables.
     pub gpt: GptPolicy,
-    /// What is done where somebody has a source open for writing.
+    /// What is done if a source is open for writing.
     pub writers: Writers,
 }
 
@@ -88,7 +88,7 @@ impl OpenImage {
         let layout = image.layout(patches)?;
         let keeps_its_version = source.keeps_its_version(SystemTime::now());
         let beside = || catalog.open_folder_of(image);
-        // A clone fails where the source has changed since it was opened, so patches fit it.
+        // A clone fails if the source has changed since it was opened, so patches fit it.
         let clone = match written {
             Some(file) if opening.writers == Writers::Snapshot => {
                 let clone = opening.snapshots.demand(&source, &layout, beside);
@@ -116,12 +116,12 @@ impl OpenImage {
             view: View::new(layout, source),
             engine,
             stale: AtomicBool::new(false),
-            damage_is_told: AtomicBool::new(false),
+            damage_is_logged: AtomicBool::new(false),
         })
     }
 
-    /// Whether it is proven that no read mixes versions. Where it is not, what was read must not be
-    /// kept for others.
+    /// Whether it is proven that no read mixes versions. If it is not, what was read must not be
+    /// cached for others.
     pub fn is_settled(&self) -> bool {
         self.is_settled
     }
@@ -171,7 +171,7 @@ impl OpenImage {
     ///
     /// # Errors
     ///
-    /// `ESTALE` where the source has changed since it was opened; the source's own error. The
+    /// `ESTALE` if the source has changed since it was opened; the source's own error. The
     /// bytes in `buffer` mean nothing then.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<Filled> {
         self.guarded(|| self.view.read(buffer, offset))
@@ -195,7 +195,7 @@ impl OpenImage {
         self.guarded(|| self.view.seek_hole(offset))
     }
 
-    /// Fails where the source has changed since it was opened.
+    /// Fails if the source has changed since it was opened.
     ///
     /// # Errors
     ///
@@ -222,14 +222,14 @@ impl OpenImage {
     /// explains an error, such as a read behind the new end.
     fn guarded<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         if !self.is_settled {
-            // Without proof, what was there before tells a little more.
+            // Without proof, a check before the read finds a little more.
             self.check()?;
         }
         let result = operation();
         self.check()?;
         if let Err(error) = &result
             && let Some(damage) = Damage::of(error)
-            && !self.damage_is_told.swap(true, Ordering::AcqRel)
+            && !self.damage_is_logged.swap(true, Ordering::AcqRel)
         {
             let path = self.view.source().path();
             warn!(

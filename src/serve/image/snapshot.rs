@@ -38,7 +38,7 @@ const BTRFS_SUPER_MAGIC: rustix::fs::FsWord = 0x9123_683e;
 /// When a view becomes a snapshot.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Policy {
-    /// Where that is cheap, and harmless to whoever writes the source.
+    /// If that is cheap, and harmless to the writers of the source.
     #[default]
     Auto,
     /// Always; a view that cannot is not opened.
@@ -57,7 +57,7 @@ pub enum SnapshotError {
     #[error("it is open for writing")]
     Written,
     /// Somebody may be writing it.
-    #[error("it cannot be told whether it is being written")]
+    #[error("it is unknown whether it is being written")]
     Unsettled,
     /// Cloning it would take long.
     #[error("it is kept in {0} extents")]
@@ -114,7 +114,7 @@ pub trait UnnamedFiles: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// The file system's own; where the folder cannot be written.
+    /// The file system's own; if the folder cannot be written.
     fn unnamed_file(&self, folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd>;
 }
 
@@ -133,10 +133,10 @@ impl UnnamedFiles for Here {
 #[derive(Debug, Default)]
 pub struct Snapshots {
     policy: Policy,
-    /// Who makes the files, where it is not this process.
+    /// Makes the files, if this process does not.
     files: Option<Arc<dyn UnnamedFiles>>,
     folder: Option<(OwnedFd, PathBuf)>,
-    /// Devices whose file systems were found unable: not tried again, and told to the log once.
+    /// Devices whose file systems were found unable: not tried again, and logged once.
     unable: Mutex<HashSet<u64>>,
 }
 
@@ -146,7 +146,7 @@ impl Snapshots {
     ///
     /// # Errors
     ///
-    /// Where `folder` is elsewhere, or no unnamed file can be made in it.
+    /// If `folder` is elsewhere, or no unnamed file can be made in it.
     pub fn new(
         policy: Policy,
         folder: Option<&Path>,
@@ -178,7 +178,7 @@ impl Snapshots {
         }
     }
 
-    /// Lets `files` make the files, where this process will not be able to.
+    /// Lets `files` make the files, because this process will not be able to.
     pub fn with_files_by(mut self, files: Arc<dyn UnnamedFiles>) -> Self {
         self.files = Some(files);
         self
@@ -195,12 +195,12 @@ impl Snapshots {
     }
 
     /// A snapshot of the view that `layout` makes of `source`, whose folder is `beside`; `None`
-    /// where the policy is content without, and the source is read itself. What is being written
-    /// is never cloned unasked.
+    /// if the policy does not demand one, and the source is read itself. What is being written is
+    /// cloned only on demand.
     ///
     /// # Errors
     ///
-    /// Where the policy demands one and it cannot be had, or the source has changed.
+    /// If the policy demands one and it cannot be had, or the source has changed.
     pub fn take(
         &self,
         source: &Source,
@@ -236,7 +236,7 @@ impl Snapshots {
     ///
     /// # Errors
     ///
-    /// Where it cannot be had.
+    /// If it cannot be had.
     pub fn demand(
         &self,
         source: &Source,
@@ -279,7 +279,7 @@ impl Snapshots {
             }
             (None, None) => return Err(SnapshotError::Device),
         }
-        // The clone is of one moment, or all of it was taken before this; this tells that it was
+        // The clone is of one moment, or all of it was taken before this; this shows that it was
         // before any change. What is being written changes all the time.
         let is_written = source.files().iter().any(|file| file.is_written());
         if !is_written && source.check().map_err(SnapshotError::Finish)? != Freshness::Current {
@@ -333,7 +333,7 @@ fn complete(clone: &File, layout: &Layout) -> io::Result<()> {
     let hole = last_block_if_hole(clone)?;
     clone.set_len(layout.view_size())?;
     if let Some(start) = hole {
-        // btrfs has just put a block of zeros there. Where it must stay, the bytes are right, too.
+        // btrfs has just put a block of zeros there. If it must stay, the bytes are right nevertheless.
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let _ = rustix::fs::fallocate(clone, flags, start, layout.view_size() - start);
     }
@@ -353,7 +353,7 @@ fn last_block_if_hole(file: &File) -> io::Result<Option<u64>> {
     Ok((data == Some(Err(Errno::NXIO))).then_some(start))
 }
 
-/// Whether a clone takes no noticeable time and does no harm, as far as the files tell.
+/// Whether a clone takes no noticeable time and does no harm, as far as the files show.
 fn check_cheap(source: &Source) -> Result<(), SnapshotError> {
     let mut unwritten = 0_u64;
     for file in source.files() {
@@ -382,7 +382,7 @@ fn check_cheap(source: &Source) -> Result<(), SnapshotError> {
     }
 }
 
-/// Whether files can be cloned between both, as far as their devices tell. The subvolumes of one
+/// Whether files can be cloned between both, by their device numbers. The subvolumes of one
 /// btrfs have devices of their own.
 fn share_file_system(folder: BorrowedFd<'_>, other: &Path) -> rustix::io::Result<bool> {
     let (one, two) = (rustix::fs::fstat(folder)?, rustix::fs::stat(other)?);
