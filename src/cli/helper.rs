@@ -78,7 +78,7 @@ struct UnmountHelperArgs {
 ///
 /// # Errors
 ///
-/// Where mount(8) or umount(8) asks for something that is unknown.
+/// If mount(8) or umount(8) asks for something that is unknown.
 pub fn understand(arguments: Vec<OsString>) -> Result<Vec<OsString>, clap::Error> {
     let name = arguments.first().map(Path::new).and_then(Path::file_name);
     let is_called = |helper: &str| name == Some(OsStr::new(helper));

@@ -104,7 +104,7 @@ impl Span {
     ///
     /// # Errors
     ///
-    /// Where it does not lie inside of the view, in words for the user.
+    /// If it does not lie inside of the view, in words for the user.
     pub fn within(self, size: u64) -> Result<ByteRange, String> {
         let end = self.end.unwrap_or(size);
         match end > size || self.start >= end {
@@ -123,7 +123,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// What a unit multiplies with, as a power of 2; `None` where it is none.
+/// What a unit multiplies with, as a power of 2; `None` if it is none.
 fn unit_shift(unit: &str) -> Option<u32> {
     let mut letters = unit.chars();
     let Some(letter) = letters.next() else {

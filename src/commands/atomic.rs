@@ -29,7 +29,7 @@ pub(super) enum OutputError {
 pub(super) struct AtomicFile {
     file: File,
     path: PathBuf,
-    /// The name that it has meanwhile, where the file system knows no files without one.
+    /// The name that it has meanwhile, if the file system has no unnamed files.
     temporary: Option<PathBuf>,
     /// Something that cannot be replaced, such as a pipe or a device: written as it is.
     in_place: bool,
@@ -41,7 +41,7 @@ impl AtomicFile {
     ///
     /// # Errors
     ///
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub(super) fn create(path: &Path) -> Result<Self, OutputError> {
         Self::begin(path).map_err(|error| OutputError::Write(path.to_owned(), error))
     }
@@ -90,7 +90,7 @@ impl AtomicFile {
     ///
     /// # Errors
     ///
-    /// Where it would.
+    /// If it would.
     pub(super) fn spare(&self, sources: &[(u64, u64)]) -> Result<(), OutputError> {
         let found = self.path.metadata();
         match found.is_ok_and(|found| sources.contains(&(found.dev(), found.ino()))) {
@@ -150,7 +150,7 @@ fn temporary_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(format!("vhdfs-{}-", std::process::id()));
     let mut random = [0; 8];
-    // Without it the process's number still tells names apart.
+    // Without it the process's number still makes names different.
     let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
     name.push(format!("{:016x}", u64::from_ne_bytes(random)));
     folder_of(path).join(name)

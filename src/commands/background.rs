@@ -1,4 +1,4 @@
-//! The daemon, and the command that waits until its mount answers.
+//! The daemon, and the command that waits until its mount replies.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,10 +15,10 @@ use thiserror::Error;
 use super::Failure;
 use crate::advice;
 
-/// Tells the daemon that it is one: the process id of the command that started it and waits at the
-/// other end of its standard output. Whoever inherits it further has another parent.
+/// Set for the daemon: the process id of the command that started it and waits at the
+/// other end of its standard output. A process that inherits it further has another parent.
 const WAITING: &str = "VHDFS_DAEMON";
-/// What the daemon writes there once the mount answers.
+/// What the daemon writes there once the mount replies.
 const READY: &[u8] = b"ready\n";
 
 /// What keeps the daemon from starting.
@@ -26,7 +26,7 @@ const READY: &[u8] = b"ready\n";
 enum StartError {
     #[error("cannot start the daemon: {}{}", .0, advice::on_resources(.0))]
     Spawn(#[source] io::Error),
-    #[error("the daemon ended before the mount answered; `-f` shows what happens")]
+    #[error("the daemon ended before the mount replied; `-f` shows what happens")]
     Ended,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn is_daemon() -> bool {
     waiting.is_some() && waiting == getppid().map(|pid| pid.as_raw_pid())
 }
 
-/// Starts this program again with the same arguments and waits until its mount answers. What it
+/// Starts this program again with the same arguments and waits until its mount replies. What it
 /// says until then goes to our standard error.
 pub(super) fn start(arguments: Vec<OsString>) -> Result<(), Failure> {
     let mut arguments = arguments.into_iter();
@@ -72,8 +72,8 @@ pub(super) fn open_null() -> io::Result<File> {
     File::options().read(true).write(true).open("/dev/null")
 }
 
-/// Lets go of the terminal and of everything else that was inherited, and then tells the waiting
-/// command that the mount answers.
+/// Lets go of the terminal and of everything else that was inherited, and then signals the waiting
+/// command that the mount replies.
 pub(super) fn detach(null: &File) -> io::Result<()> {
     // Fails only for the leader of a process group, and the daemon of a command is none.
     let _ = rustix::process::setsid();
@@ -97,6 +97,6 @@ pub(super) fn prepare_process() {
         current: limit.maximum,
         ..limit
     };
-    // Whoever may not goes on with what there is.
+    // A process that may not raise it goes on with what there is.
     let _ = setrlimit(Resource::Nofile, raised);
 }

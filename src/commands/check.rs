@@ -167,7 +167,7 @@ fn open(path: &Path, view: &ViewArgs) -> Result<(Judged, Subject), Uncheckable> 
     }
 }
 
-/// One line on a terminal that tells how far a long check is.
+/// One line on a terminal that shows how far a long check is.
 #[derive(Debug, Default)]
 struct Shown {
     began: Option<Instant>,

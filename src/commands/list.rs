@@ -136,7 +136,7 @@ impl Report {
     }
 }
 
-/// What is worth knowing about an image at a glance.
+/// Warnings about an image.
 fn warnings_of(image: &Image, opened: Result<OpenImage, Refusal>) -> Vec<String> {
     let unread = |error| vec![format!("its content cannot be read: {error}")];
     match opened {

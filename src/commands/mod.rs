@@ -37,9 +37,9 @@ use crate::folder::catalog;
 use crate::folder::select::Selection;
 use ::check::printable::printable;
 
-/// Exit status where a command failed.
+/// Exit status of a command that failed.
 const FAILED: u8 = 1;
-/// Exit status where the arguments are wrong.
+/// Exit status if the arguments are wrong.
 const USAGE: u8 = 2;
 
 /// Why a command did not do what was asked: one line, and an exit status.
@@ -97,7 +97,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     finish(result)
 }
 
-/// The exit status, and one line where something failed.
+/// The exit status, and one line if something failed.
 fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
     match result {
         Ok(status) => status,

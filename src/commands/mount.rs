@@ -85,7 +85,7 @@ fn serve_as_daemon(args: &MountArgs) -> Result<(), Failure> {
         None => Output::System,
     };
     let messages = logging::start(args.verbose, output);
-    // Until the mount answers, somebody waits for it at the terminal.
+    // Until the mount replies, the user waits for it at the terminal.
     messages.show(true);
     let reporting = Reporting {
         messages: messages.clone(),

@@ -1,5 +1,5 @@
 //! Standard output as a place for disks: copies without passing the bytes through this process
-//! where it can be done, and keeps holes where it is a file.
+//! if that is possible, and with holes if it is a file.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -77,8 +77,8 @@ impl Output {
         self.file.write_all(bytes)
     }
 
-    /// Lets the kernel copy some bytes of `range` out of `source`, from its start on; answers how
-    /// many, and nothing where it does not do that here. `is_frozen` says that nobody changes the
+    /// Lets the kernel copy some bytes of `range` out of `source`, from its start on; returns how
+    /// many, and `None` if it cannot do that here. `is_frozen` says that nothing changes the
     /// source: pages in a pipe are shared with it until they are read.
     pub(super) fn copy_from(
         &mut self,
@@ -132,7 +132,7 @@ impl Output {
     }
 
     /// Shares the whole blocks of `range` with the source instead of copying them; returns how many
-    /// bytes, and `None` where that is not done here.
+    /// bytes, and `None` if that is not done here.
     fn clone_from(&mut self, source: BorrowedFd<'_>, range: ByteRange) -> io::Result<Option<u64>> {
         if !self.clones || !matches!(self.kind, Kind::File { .. }) {
             return Ok(None);
@@ -158,7 +158,7 @@ impl Output {
         }
     }
 
-    /// Makes a file as long as it is meant to be, also where it ends in a hole.
+    /// Makes a file as long as it is meant to be, also if it ends in a hole.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         if let Kind::File { .. } = self.kind {
             let end = self.file.stream_position()?;
@@ -169,7 +169,7 @@ impl Output {
         Ok(())
     }
 
-    /// Takes back what was written, where that can be done: nobody shall find half an image.
+    /// Removes what was written, if that is possible, so that no half of an image stays.
     pub(super) fn discard(&mut self) {
         if let Kind::File { start } = self.kind {
             // The command fails with the reason for discarding, whatever comes of this.

@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 use vhd::layout::Layout;
 use vhd::view::View;
 
-/// Width where neither a terminal nor the environment tells one.
+/// Width if neither the terminal nor the environment has one.
 const USUAL_WIDTH: usize = 80;
 /// No picture is wider, whatever the terminal.
 const MAX_WIDTH: usize = 400;
@@ -18,8 +18,8 @@ const MIN_WIDTH: usize = 20;
 /// Width in columns that a picture may take: that of the terminal, or of `$COLUMNS`.
 pub(super) fn width() -> usize {
     let terminal = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| size.ws_col.into());
-    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
-    let width = terminal.ok().filter(|&columns| columns > 0).or_else(told);
+    let wanted = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let width = terminal.ok().filter(|&columns| columns > 0).or_else(wanted);
     width.unwrap_or(USUAL_WIDTH).clamp(MIN_WIDTH, MAX_WIDTH)
 }
 

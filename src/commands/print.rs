@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Failure;
 use crate::advice;
 
-/// Prints `text`, with its colours only on a terminal, and where `NO_COLOR` is not set.
+/// Prints `text`, with its colours only on a terminal, and only if `NO_COLOR` is not set.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     ignore_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
@@ -31,7 +31,7 @@ fn without_controls(json: &str) -> String {
     })
 }
 
-/// Ends quietly where the pipe was closed.
+/// Ends quietly if the pipe was closed.
 pub(super) fn ignore_closed(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const TEMPLATE: &str =
     "{msg} [{bar:24}] {bytes} of {total_bytes} ({percent} %), {bytes_per_sec}, {eta} left";
 
-/// How far a command is, drawn on standard error where that is a terminal; gone when it ends.
+/// How far a command is, drawn on standard error if that is a terminal; gone when it ends.
 #[derive(Debug)]
 pub(super) struct Progress(ProgressBar);
 
@@ -22,7 +22,7 @@ impl Progress {
         Self::on(target, size, doing)
     }
 
-    /// As [`Progress::new`] where `wanted`, and else nothing on any terminal.
+    /// As [`Progress::new`] if `wanted`, and else nothing on any terminal.
     pub(super) fn if_wanted(wanted: bool, size: u64, doing: &str) -> Self {
         match wanted {
             true => Self::on(ProgressDrawTarget::stderr_with_hz(5), size, doing),

@@ -13,7 +13,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const GAP: usize = 2;
 /// No column of text becomes narrower to fit.
 const NARROWEST: usize = 12;
-/// Width of a terminal that does not tell.
+/// Width of a terminal that does not report it.
 const USUAL: usize = 80;
 
 /// How a row looks on a terminal.
@@ -62,7 +62,7 @@ impl Table {
         self
     }
 
-    /// Leaves out this column of numbers where lines would be too long with it.
+    /// Leaves out this column of numbers if lines would be too long with it.
     pub(super) fn dropping(mut self, column: usize) -> Self {
         self.dispensable = Some(column);
         self
@@ -176,11 +176,11 @@ pub(super) fn output_width(is_wide: bool) -> usize {
     if is_wide {
         return usize::MAX;
     }
-    let told = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let wanted = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     match rustix::termios::tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        Ok(_) => told.unwrap_or(USUAL),
-        Err(_) => told.unwrap_or(usize::MAX),
+        Ok(_) => wanted.unwrap_or(USUAL),
+        Err(_) => wanted.unwrap_or(usize::MAX),
     }
 }
 

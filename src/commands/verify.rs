@@ -17,7 +17,7 @@ use crate::proof::{BLOCK_SIZE, Difference, Judge, Manifest, ManifestError, Outco
 use disk::ByteRange;
 use vhd::footer::{FOOTER_SIZE, Footer};
 
-/// Why it cannot be told whether a file holds a view.
+/// Why it is unknown whether a file holds a view.
 #[derive(Debug, Error)]
 enum VerifyError {
     #[error("{}: cannot be read: {}{}", .0.display(), .1, advice::on_reading(.1))]
@@ -43,7 +43,7 @@ enum Verdict {
     Differs(String),
 }
 
-/// 1 means that it differs, so what cannot be told ends with 2.
+/// 1 means that it differs, so an unknown result ends with 2.
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     match verify(args).map_err(Failure::usage)? {
         Verdict::Equal(bytes) => {

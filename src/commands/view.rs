@@ -132,11 +132,11 @@ impl Named {
         }
     }
 
-    /// Opens its view, as a snapshot where `snapshots` says so.
+    /// Opens its view, as a snapshot if `snapshots` says so.
     ///
     /// # Errors
     ///
-    /// Where it is another version by now, or cannot be opened as `view` wants it.
+    /// If it is another version by now, or cannot be opened as `view` wants it.
     pub(super) fn open(
         &self,
         view: &ViewArgs,
@@ -169,11 +169,11 @@ fn options(view: &ViewArgs) -> catalog::Options {
     }
 }
 
-/// Opens the view of an image of a catalog, as a snapshot where `snapshots` says so.
+/// Opens the view of an image of a catalog, as a snapshot if `snapshots` says so.
 ///
 /// # Errors
 ///
-/// Where it is another version by now, or cannot be opened as `view` wants it.
+/// If it is another version by now, or cannot be opened as `view` wants it.
 pub(super) fn open(
     catalog: &Catalog,
     image: &Image,
@@ -202,7 +202,7 @@ pub(super) fn unique_id(image: &OpenImage) -> io::Result<Uuid> {
     Ok(footer.map_or(Uuid::nil(), |footer| footer.unique_id))
 }
 
-/// What to tell of a view that the image at `path` should have.
+/// The error for a refused view of the image at `path`.
 pub(super) fn refused(path: &Path, refusal: Refusal) -> ViewError {
     match refusal {
         Refusal::Source(error) => ViewError::Read(path.to_owned(), error),

@@ -33,7 +33,7 @@ struct Mount {
 #[derive(Debug, Serialize)]
 struct All<'a> {
     mounts: Vec<&'a Status>,
-    /// Mounts whose daemons did not answer.
+    /// Mounts whose daemons did not reply.
     silent: Vec<Silent>,
 }
 
@@ -97,7 +97,7 @@ fn all() -> io::Result<Vec<Mount>> {
 }
 
 impl Mount {
-    /// The state, or the mount point of a daemon that does not answer.
+    /// The state, or the mount point of a daemon that does not reply.
     fn state(&self) -> Result<&Status, String> {
         let mountpoint = || self.entry.mountpoint.to_string_lossy().into_owned();
         self.status.as_ref().map_err(|_| mountpoint())

@@ -106,7 +106,7 @@ struct View {
     errors: u64,
 }
 
-/// The metrics of mounts; of one whose daemon does not answer there is its mount point.
+/// The metrics of mounts; of one whose daemon does not reply there is its mount point.
 pub(super) fn metrics(mounts: &[Result<&Status, String>]) -> String {
     let mut text = String::new();
     head(
@@ -122,18 +122,18 @@ pub(super) fn metrics(mounts: &[Result<&Status, String>]) -> String {
         };
         line(&mut text, "vhdfs_up", &[("mountpoint", mountpoint)], up);
     }
-    let answered: Vec<_> = mounts
+    let replied: Vec<_> = mounts
         .iter()
         .filter_map(|mount| mount.as_ref().ok())
         .collect();
     for (name, kind, help, value) in OF_MOUNTS {
         head(&mut text, name, kind, help);
-        for status in &answered {
+        for status in &replied {
             let labels = [("mountpoint", &*status.mountpoint)];
             line(&mut text, name, &labels, value(status));
         }
     }
-    let views: Vec<_> = answered
+    let views: Vec<_> = replied
         .iter()
         .map(|status| (&status.mountpoint, views(status)))
         .collect();
