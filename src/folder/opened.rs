@@ -121,10 +121,7 @@ impl Disk for Source {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset.checked_add(buffer.len() as u64);
-        if end.is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        ByteRange::of_read(offset, buffer.len(), self.size)?;
         match &self.body {
             Body::Flat(number) => self.files[*number].read_exact_at(buffer, offset),
             Body::Container(container) => container.read_exact_at(buffer, offset),

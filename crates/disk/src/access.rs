@@ -53,10 +53,7 @@ impl Disk for Prefix<'_> {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset.checked_add(buffer.len() as u64);
-        if end.is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        ByteRange::of_read(offset, buffer.len(), self.size)?;
         self.disk.read_exact_at(buffer, offset)
     }
 
@@ -75,12 +72,8 @@ impl Disk for [u8] {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        let end = start
-            .checked_add(buffer.len())
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        let bytes = self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(bytes);
+        let range = ByteRange::of_read(offset, buffer.len(), self.size())?;
+        buffer.copy_from_slice(&self[range.start() as usize..range.end() as usize]);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Half-open ranges of bytes.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// The bytes from `start` up to and without `end`, as offsets into a disk or a view.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +21,18 @@ impl ByteRange {
     /// The `length` bytes that begin at `start`, cut off at the largest offset there is.
     pub fn at(start: u64, length: u64) -> Self {
         Self::new(start, start.saturating_add(length))
+    }
+
+    /// The range of a read of `length` bytes at `offset` of a disk of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::UnexpectedEof`] if it is not wholly inside the disk.
+    pub fn of_read(offset: u64, length: usize, size: u64) -> io::Result<Self> {
+        match offset.checked_add(length as u64) {
+            Some(end) if end <= size => Ok(Self::new(offset, end)),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     /// Offset of the first byte.
@@ -76,5 +88,14 @@ mod tests {
             ByteRange::new(12, 15)
         );
         assert!(range.intersect(ByteRange::new(15, 99)).is_empty());
+    }
+
+    #[test]
+    fn reads_end_inside_of_the_disk() {
+        assert_eq!(ByteRange::of_read(3, 5, 8).unwrap(), ByteRange::new(3, 8));
+        assert!(ByteRange::of_read(8, 0, 8).unwrap().is_empty());
+        for (offset, length) in [(4, 5), (9, 0), (u64::MAX, 1)] {
+            assert!(ByteRange::of_read(offset, length, 8).is_err());
+        }
     }
 }

@@ -69,10 +69,7 @@ impl<D: Disk> View<D> {
     /// The source's error, or [`io::ErrorKind::UnexpectedEof`] if the range is not wholly
     /// inside of the view. The content of `buffer` is undefined then.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<Filled> {
-        let range = ByteRange::at(offset, buffer.len() as u64);
-        if range.end() > self.layout.view_size() || range.len() != buffer.len() as u64 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let range = ByteRange::of_read(offset, buffer.len(), self.layout.view_size())?;
         let mut filled = Filled::Zeros;
         self.for_each_run(range, |run| {
             let start = (run.range().start() - offset) as usize;

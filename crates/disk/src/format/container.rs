@@ -243,10 +243,7 @@ impl Disk for Container {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let range = ByteRange::at(offset, buffer.len() as u64);
-        if range.end() > self.size() || range.len() != buffer.len() as u64 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let range = ByteRange::of_read(offset, buffer.len(), self.size())?;
         self.read_ahead(range);
         self.visit(range, |part, place| {
             let start = (part.start() - offset) as usize;

@@ -38,6 +38,18 @@ pub(crate) enum Parsed {
     },
 }
 
+impl Parsed {
+    /// A disk all of whose bytes lie in `input`.
+    pub(crate) fn of_one_file(map: impl Map + 'static, input: Input, details: Details) -> Self {
+        Self::Disk {
+            map: Box::new(map),
+            inputs: vec![input],
+            backing: None,
+            details,
+        }
+    }
+}
+
 /// A disk that another one is based on.
 pub(crate) struct Backing {
     /// Name of its file, relative to that of the image.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::{Damage, Defect};
+use super::{Damage, Defect, FormatError};
 use crate::cache::Caches;
 use crate::{ByteRange, Disk};
 
@@ -110,6 +110,22 @@ impl Input {
         }
         Ok(())
     }
+
+    /// Reads the structure `what` at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Defect::PastEnd`] if it is not wholly inside; the file's own error.
+    pub(crate) fn read_array<const N: usize>(
+        &self,
+        what: &'static str,
+        offset: u64,
+    ) -> Result<[u8; N], FormatError> {
+        self.check_inside(what, ByteRange::at(offset, N as u64))?;
+        let mut bytes = [0; N];
+        self.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
 }
 
 impl Disk for Input {
@@ -149,12 +165,7 @@ impl Disk for Window {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let inside = offset
-            .checked_add(buffer.len() as u64)
-            .is_some_and(|end| end <= self.size());
-        if !inside {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        ByteRange::of_read(offset, buffer.len(), self.size())?;
         self.bytes
             .read_exact_at(buffer, self.range.start() + offset)
     }

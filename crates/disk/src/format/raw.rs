@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Backing, Context, Details, Extent, Format, Kind, Map, Parsed, Place, Reading, Stop};
+use super::{Context, Details, Extent, Format, Kind, Map, Parsed, Place, Reading, Stop};
 use crate::cache::Tables;
 use crate::{ByteRange, Disk};
 
@@ -17,15 +17,11 @@ pub(super) const KIND: Kind = Kind {
 
 fn parse(context: &mut Context<'_>) -> Result<Parsed, Stop> {
     let input = context.input().clone();
-    Ok(Parsed::Disk {
-        map: Box::new(Flat {
-            start: 0,
-            size: input.size(),
-        }),
-        inputs: vec![input],
-        backing: None::<Backing>,
-        details: Details::new(Format::RAW),
-    })
+    let map = Flat {
+        start: 0,
+        size: input.size(),
+    };
+    Ok(Parsed::of_one_file(map, input, Details::new(Format::RAW)))
 }
 
 /// A disk whose bytes lie one after the other in the first input.

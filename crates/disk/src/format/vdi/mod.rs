@@ -95,16 +95,15 @@ fn parse(context: &mut Context<'_>) -> Result<Parsed, Stop> {
         input: input.clone(),
     };
     let fixed = header.image_type.get() == image_type::FIXED;
-    Ok(Parsed::Disk {
-        map: Box::new(map),
-        inputs: vec![input],
-        backing: None,
-        details: Details {
+    Ok(Parsed::of_one_file(
+        map,
+        input,
+        Details {
             variant: Some(if fixed { "fixed" } else { "dynamic" }.to_owned()),
             block_size: Some(block_size),
             ..Details::new(Format(&KIND))
         },
-    })
+    ))
 }
 
 fn value(input: &Input) -> FormatError {

@@ -62,9 +62,7 @@ fn type_of(probe: &Probe<'_>) -> Option<Type> {
 
 /// The footer at `offset`.
 fn read_footer(input: &Input, offset: u64) -> Result<Footer, FormatError> {
-    let mut bytes = [0; size_of::<Footer>()];
-    input.check_inside(FOOTER, ByteRange::at(offset, bytes.len() as u64))?;
-    input.read_exact_at(&mut bytes, offset)?;
+    let bytes = input.read_array::<{ size_of::<Footer>() }>(FOOTER, offset)?;
     let footer = Footer::find(&bytes).ok_or_else(|| input.damage(FOOTER, offset, Defect::Value))?;
     footer
         .check()
@@ -88,12 +86,11 @@ fn parse_fixed(context: &mut Context<'_>) -> Result<Parsed, Stop> {
     if size > end {
         return Err(input.damage("the disk", 0, Defect::PastEnd).into());
     }
-    Ok(Parsed::Disk {
-        map: Box::new(Flat { start: 0, size }),
-        inputs: vec![input],
-        backing: None,
-        details: Details::new(Format(&FIXED)),
-    })
+    Ok(Parsed::of_one_file(
+        Flat { start: 0, size },
+        input,
+        Details::new(Format(&FIXED)),
+    ))
 }
 
 fn parse_dynamic(context: &mut Context<'_>) -> Result<Parsed, Stop> {
@@ -140,15 +137,14 @@ fn parse_dynamic(context: &mut Context<'_>) -> Result<Parsed, Stop> {
         },
         input: input.clone(),
     };
-    Ok(Parsed::Disk {
-        map: Box::new(map),
-        inputs: vec![input],
-        backing: None,
-        details: Details {
+    Ok(Parsed::of_one_file(
+        map,
+        input,
+        Details {
             block_size: Some(block_size),
             ..Details::new(Format(&DYNAMIC))
         },
-    })
+    ))
 }
 
 fn read_header(input: &Input, offset: u64) -> Result<(Header, ByteRange), FormatError> {

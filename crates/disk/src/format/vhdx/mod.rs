@@ -48,15 +48,14 @@ fn parse(context: &mut Context<'_>) -> Result<Parsed, Stop> {
         },
         input: input.clone(),
     };
-    Ok(Parsed::Disk {
-        map: Box::new(map),
-        inputs: vec![input],
-        backing: None,
-        details: Details {
+    Ok(Parsed::of_one_file(
+        map,
+        input,
+        Details {
             block_size: Some(metadata.block_size),
             ..Details::new(Format::VHDX)
         },
-    })
+    ))
 }
 
 /// The block allocation table: entries of blocks, and after each chunk of them that of its sector bitmap.

@@ -193,7 +193,7 @@ impl Header {
     }
 
     fn read(input: &Input, at: u64) -> Result<Self, FormatError> {
-        let bytes: [u8; size_of::<Self>()] = read(input, HEADER, at)?;
+        let bytes: [u8; size_of::<Self>()] = input.read_array(HEADER, at)?;
         check(&bytes, b"head").map_err(|defect| input.damage(HEADER, at, defect))?;
         let header: Self = zerocopy::transmute!(bytes);
         if header.version.get() != 1 {
@@ -229,22 +229,6 @@ fn read_region_table(input: &Input, at: u64) -> Result<Vec<Region>, FormatError>
     Ok(entries
         .filter_map(|entry| Region::read_from_bytes(entry).ok())
         .collect())
-}
-
-/// Reads a structure at `at`.
-///
-/// # Errors
-///
-/// Damage if it does not lie in the file; the file's own error.
-fn read<const N: usize>(
-    input: &Input,
-    what: &'static str,
-    at: u64,
-) -> Result<[u8; N], FormatError> {
-    input.check_inside(what, ByteRange::at(at, N as u64))?;
-    let mut bytes = [0; N];
-    input.read_exact_at(&mut bytes, at)?;
-    Ok(bytes)
 }
 
 /// Checks signature and checksum: CRC-32C, with the four bytes behind the signature taken as zeros.

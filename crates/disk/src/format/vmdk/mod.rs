@@ -54,12 +54,9 @@ fn parse_sparse(input: &Input) -> Result<Parsed, FormatError> {
         return Err(FormatError::ExtentAlone(Format::VMDK));
     }
     let descriptor = descriptor(input, place.start(), &text)?;
-    Ok(Parsed::Disk {
-        map: Box::new(header.map(input, 0)?),
-        inputs: vec![input.clone()],
-        backing: None,
-        details: details(&descriptor, Some(&header)),
-    })
+    let map = header.map(input, 0)?;
+    let details = details(&descriptor, Some(&header));
+    Ok(Parsed::of_one_file(map, input.clone(), details))
 }
 
 /// A disk in the extents that a descriptor names.

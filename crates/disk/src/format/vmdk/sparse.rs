@@ -91,7 +91,7 @@ impl Header {
     ///
     /// Damage; a version or compression that is not known; the file's own error.
     pub(super) fn read(input: &Input) -> Result<Self, FormatError> {
-        let bytes = read::<{ size_of::<Self>() }>(input, HEADER, 0)?;
+        let bytes = input.read_array::<{ size_of::<Self>() }>(HEADER, 0)?;
         let header: Self = zerocopy::transmute!(bytes);
         header.check(input, 0)?;
         if header.directory.get() != AT_END {
@@ -112,7 +112,7 @@ impl Header {
         let start = end
             .checked_sub(size_of::<Footer>() as u64)
             .ok_or_else(cut_off)?;
-        let bytes = read::<{ size_of::<Footer>() }>(input, "the footer", start)?;
+        let bytes = input.read_array::<{ size_of::<Footer>() }>("the footer", start)?;
         let footer: Footer = zerocopy::transmute!(bytes);
         let whole = footer.marker.kind.get() == FOOTER_MARKER
             && footer.marker.size.get() == 0
@@ -335,16 +335,4 @@ fn limit_of(what: &'static str, value: u64, limit: u64) -> Result<(), FormatErro
         return Err(FormatError::Limit { what, value, limit });
     }
     Ok(())
-}
-
-/// Reads a structure at `at`.
-fn read<const N: usize>(
-    input: &Input,
-    what: &'static str,
-    at: u64,
-) -> Result<[u8; N], FormatError> {
-    input.check_inside(what, ByteRange::at(at, N as u64))?;
-    let mut bytes = [0; N];
-    input.read_exact_at(&mut bytes, at)?;
-    Ok(bytes)
 }
