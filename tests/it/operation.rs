@@ -14,19 +14,9 @@ use crate::harness::mount::{is_mount, pids, wait_until};
 use crate::harness::process::describe;
 use crate::harness::root::{as_root, elsewhere};
 use crate::harness::{
-    Lab, MIB, Mount, Options, User, random_image, run, run_ok, stdout_of, tool, vhdfs,
+    Lab, Mount, Options, User, folder_with_a_warning, run, run_ok, stdout_of, tool, vhdfs,
 };
 use rustix::process::Signal;
-
-/// A folder with one image of a MiB and one file that does not appear, which is worth a warning.
-fn source(lab: &Lab) -> PathBuf {
-    let source = lab.folder("source");
-    random_image(&source.join("disk.raw"), 1, MIB);
-    let mut qcow2 = b"QFI\xfb\0\0\0\x03".to_vec();
-    qcow2.resize(4096, 0);
-    fs::write(source.join("other.img"), qcow2).expect("write a file");
-    source
-}
 
 #[track_caller]
 fn wait_for_log(mount: &Mount, words: &str) {
@@ -76,7 +66,7 @@ fn expect(received: &Receiver<String>, words: &str) -> String {
 #[test]
 fn a_daemon_lets_go_of_everything() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     let log = lab.path().join("daemon.log");
     let mount = Mount::with(&source, &["--log-file", log.to_str().unwrap()]);
     mount.expect_log("other.img: does not appear");
@@ -114,7 +104,7 @@ fn a_daemon_lets_go_of_everything() {
 #[test]
 fn nothing_is_left_of_the_terminal_when_the_command_ends() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     let mountpoint = lab.folder("mnt");
     // A daemon that takes its time to let go.
     let mut tracer = Command::new(tool("strace"))
@@ -147,7 +137,7 @@ fn nothing_is_left_of_the_terminal_when_the_command_ends() {
 #[test]
 fn a_variable_that_was_inherited_makes_no_daemon() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     for value in ["1", "", "x", "4294967297"] {
         let options = Options::default().env("VHDFS_DAEMON", value);
         let mount = options.mount(&source);
@@ -159,7 +149,7 @@ fn a_variable_that_was_inherited_makes_no_daemon() {
 #[test]
 fn who_waits_for_the_mount_sees_warnings_and_how_many_images_appear() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     let mount = Mount::new(&source);
     mount.signal(Signal::KILL);
     wait_until("the end of the daemon", || mount.pids().is_empty()).unwrap();
@@ -178,7 +168,7 @@ fn who_waits_for_the_mount_sees_warnings_and_how_many_images_appear() {
 #[test]
 fn a_daemon_without_a_log_file_tells_the_machines_log() {
     let lab = Lab::new();
-    let (source, mountpoint) = (source(&lab), lab.folder("mnt"));
+    let (source, mountpoint) = (folder_with_a_warning(&lab), lab.folder("mnt"));
     let log = lab.path().join("log");
     let messages = listen(&log);
     let script = format!(
@@ -210,7 +200,7 @@ fn a_daemon_without_a_log_file_tells_the_machines_log() {
 #[test]
 fn signals() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     // What the kernel serves by itself is closed without a line.
     let options = Options::default().foreground();
     let mount = options.args(["--snapshot", "never"]).mount(&source);
@@ -244,7 +234,7 @@ fn signals() {
 #[test]
 fn the_service_manager_is_told() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     let socket = lab.path().join("notify");
     let told = listen(&socket);
     let options = Options::default().foreground();
@@ -264,7 +254,7 @@ fn the_service_manager_is_told() {
 #[test]
 fn what_others_see_of_it() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     let mount = Mount::new(&source);
     let pid = only_pid(&mount).to_string();
     let (source, mountpoint) = (source.to_str().unwrap(), mount.path().to_str().unwrap());
@@ -304,7 +294,7 @@ fn what_others_see_of_it() {
 #[test]
 fn fusermount_and_umount_end_it() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     let mount = Options::default().user(User::ordinary()).mount(&source);
     let mut command = User::ordinary().command(tool("fusermount3"));
     run_ok(command.arg("-u").arg(mount.path()));
@@ -317,7 +307,7 @@ fn fusermount_and_umount_end_it() {
 #[test]
 fn the_helper_of_mount() {
     let lab = Lab::new();
-    let (source, mountpoint) = (source(&lab), lab.folder("mnt"));
+    let (source, mountpoint) = (folder_with_a_warning(&lab), lab.folder("mnt"));
     let helper = lab.path().join("mount.vhdfs");
     symlink(vhdfs().get_program(), &helper).expect("a link");
     let call = |arguments: &[&str]| {
@@ -348,7 +338,7 @@ fn the_helper_of_mount() {
 #[test]
 fn what_is_logged_can_be_chosen() {
     let lab = Lab::new();
-    let source = source(&lab);
+    let source = folder_with_a_warning(&lab);
     let logged = |verbosity: &[&str], variable: &str| {
         let mut options = Options::default().args(verbosity);
         if !variable.is_empty() {
@@ -372,7 +362,7 @@ fn what_is_logged_can_be_chosen() {
 fn all_descriptors_are_used_that_the_system_allows() {
     let lab = Lab::new();
     let options = Options::default().through("prlimit", &["--nofile=64:333"]);
-    let mount = options.mount(&source(&lab));
+    let mount = options.mount(&folder_with_a_warning(&lab));
     let status = stdout_of(vhdfs().args(["status", "--json"]).arg(mount.path()));
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     let limits = fs::read_to_string(format!("/proc/{}/limits", status["pid"])).expect("limits");
@@ -391,7 +381,7 @@ fn all_descriptors_are_used_that_the_system_allows() {
 #[test]
 fn the_kernel_reads_as_far_ahead_as_a_request_reaches() {
     let lab = Lab::new();
-    let mount = Mount::new(&source(&lab));
+    let mount = Mount::new(&folder_with_a_warning(&lab));
     let device = fs::metadata(mount.path()).expect("attributes").dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");

@@ -1,18 +1,20 @@
-//! What `vhdfs list` and the log of a mount remark upon an image at a glance.
+//! The warnings of `vhdfs list` and of the log of a mount about an image.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Lab, MIB, Mount, Options, run_ok, set_mtime, stdout_of, tool, vhdfs};
+use crate::harness::{
+    Lab, MIB, Mount, Options, run_ok, set_mtime, sparse_image, stdout_of, tool, vhdfs,
+};
 use serde_json::Value;
 
 const SMALL: &str = "smaller than 20 MiB, which Azure does not take";
 const NO_TABLE: &str = "no partition table";
 const POSITION: &str = "backup GPT not at the end of the disk; `--gpt relocate` puts it there";
 
-/// One image for each remark, one for two of them, and one with nothing to remark.
+/// One image for each warning, one for two of them, and one without any.
 const IMAGES: [(&str, &[&str]); 5] = [
     ("blank", &[NO_TABLE]),
     ("good", &[]),
@@ -20,11 +22,6 @@ const IMAGES: [(&str, &[&str]); 5] = [
     ("small", &[SMALL]),
     ("tiny", &[SMALL, NO_TABLE]),
 ];
-
-fn sparse(path: &Path, size: u64) {
-    let file = File::create(path).and_then(|file| file.set_len(size));
-    file.expect("a sparse file");
-}
 
 fn divide(path: &Path) {
     let mut command = Command::new(tool("sgdisk"));
@@ -42,7 +39,7 @@ fn images(lab: &Lab) -> PathBuf {
         ("tiny", 700, false),
     ] {
         let path = folder.join(format!("{name}.raw"));
-        sparse(&path, size);
+        sparse_image(&path, 0, size, &[]);
         if divided {
             divide(&path);
         }
@@ -62,7 +59,7 @@ fn warnings(report: &Value, source: &str) -> Vec<String> {
 fn list_remarks_in_json_and_in_the_table() {
     let lab = Lab::new();
     let folder = images(&lab);
-    // A VHD is remarked upon as the disk in it.
+    // The warnings about a VHD are those about its disk.
     let vhd = run_ok(vhdfs().arg("cat").arg(folder.join("tiny.raw"))).stdout;
     fs::write(folder.join("other.vhd"), vhd).unwrap();
     let mut command = vhdfs();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::harness::process::describe;
-use crate::harness::{Lab, MIB, run, run_ok, tool, vhdfs};
+use crate::harness::{Lab, MIB, run, run_ok, sparse_image, tool, vhdfs};
 use serde_json::Value;
 
 const SIZE: u64 = 20 * MIB;
@@ -14,8 +14,7 @@ const SIZE: u64 = 20 * MIB;
 /// A valid fixed VHD of zeros.
 fn valid_vhd(lab: &Lab) -> Vec<u8> {
     let raw = lab.path().join("disk.raw");
-    let file = File::create(&raw).and_then(|file| file.set_len(SIZE));
-    file.expect("a sparse file");
+    sparse_image(&raw, 0, SIZE, &[]);
     run_ok(vhdfs().arg("cat").arg(&raw)).stdout
 }
 

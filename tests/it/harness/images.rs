@@ -72,11 +72,20 @@ pub(crate) fn sparse_image(path: &Path, seed: u64, size: u64, data: &[(u64, usiz
     }
 }
 
+/// A folder with one image of a MiB, `disk.raw`, and one file that does not appear, which is worth a warning.
+pub(crate) fn folder_with_a_warning(lab: &Lab) -> PathBuf {
+    let source = lab.folder("source");
+    random_image(&source.join("disk.raw"), 1, MIB);
+    let mut qcow2 = b"QFI\xfb\0\0\0\x03".to_vec();
+    qcow2.resize(4096, 0);
+    fs::write(source.join("other.img"), qcow2).expect("write a file");
+    source
+}
+
 /// A sparse image that sfdisk divides as `script` says, or leaves alone where that is empty.
 pub(crate) fn divided_image(lab: &Lab, name: &str, size: u64, script: &str) -> PathBuf {
     let path = lab.path().join(name);
-    let file = File::create(&path).and_then(|file| file.set_len(size));
-    file.expect("a sparse file");
+    sparse_image(&path, 0, size, &[]);
     if !script.is_empty() {
         let input = lab.path().join("script");
         fs::write(&input, script).unwrap();

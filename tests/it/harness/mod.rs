@@ -21,7 +21,9 @@ pub(crate) mod views;
 
 pub(crate) use azurite::Azurite;
 pub(crate) use devices::{FileSystem, Loop};
-pub(crate) use images::{MIB, Rng, random_bytes, random_image, set_mtime, sparse_image};
+pub(crate) use images::{
+    MIB, Rng, folder_with_a_warning, random_bytes, random_image, set_mtime, sparse_image,
+};
 pub(crate) use inside::Inside;
 pub(crate) use mount::Mount;
 pub(crate) use nbd::Nbd;

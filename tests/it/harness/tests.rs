@@ -4,7 +4,7 @@ use std::fs::{self, File, FileTimes};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use crate::harness::process::set_mode;
 use crate::harness::snapshot::access_times_of;
 use crate::harness::{
-    Lab, MIB, Mount, Options, User, oracle_verify, random_image, run_ok, set_mtime, snapshot_of,
-    sparse_image, tool,
+    Lab, MIB, Mount, Options, User, folder_with_a_warning, oracle_verify, random_image, run_ok,
+    set_mtime, snapshot_of, sparse_image, tool,
 };
 
 fn panics(action: impl FnOnce()) -> bool {
@@ -122,16 +122,6 @@ fn mounts_run_in_the_foreground_and_as_an_ordinary_user() {
     oracle_verify(&raw, &copy);
     mount.unmount();
 }
-/// A folder with one image, and with a file that is worth a warning.
-fn folder_with_a_warning(lab: &Lab) -> PathBuf {
-    let source = lab.folder("source");
-    random_image(&source.join("a.raw"), 1, MIB);
-    let mut qcow2 = b"QFI\xfb\0\0\0\x03".to_vec();
-    qcow2.resize(4096, 0);
-    fs::write(source.join("other.img"), qcow2).expect("a file");
-    source
-}
-
 /// Why a mount fails its test, if it does, after its folder has been listed and `more` done to it.
 fn failure_of(options: Options, source: &Path, more: impl FnOnce(&Mount)) -> Option<String> {
     let mount = options.mount(source);

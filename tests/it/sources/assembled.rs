@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{convert, qemu_img, unpack, verify, verify_at};
+use super::{convert, create, unpack, verify, verify_at};
 use crate::harness::{FileSystem, Lab, MIB, Options, sparse_image};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -77,17 +77,7 @@ fn a_clone_of_a_chain_is_put_together_from_all_its_files() {
     let lab = Lab::new();
     let raw = disk(lab.path(), 40 * MIB);
     convert(&raw, "qcow2", "", &source.join("base.qcow2"));
-    let create = [
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-F",
-        "qcow2",
-        "-b",
-        "base.qcow2",
-    ];
-    qemu_img(&source, &[&create[..], &["top.qcow2"]].concat());
+    create(&source, "qcow2", "-F qcow2 -b base.qcow2 top.qcow2");
     crate::harness::run_ok(
         std::process::Command::new(crate::harness::tool("qemu-io"))
             .args([

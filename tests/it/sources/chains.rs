@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use super::{convert, qemu_img, unpack, verify_at};
+use super::{convert, create, qemu_img, unpack, verify_at};
 use crate::harness::process::set_mode;
 use crate::harness::views::assert_missing;
 use crate::harness::{
@@ -19,34 +19,11 @@ fn chain(lab: &Lab) -> std::path::PathBuf {
     let folder = lab.folder("source");
     fs::create_dir(folder.join("sub")).expect("a folder");
     random_image(&folder.join("base.raw"), 1, 3 * MIB);
-    qemu_img(
-        &folder,
-        &[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-b",
-            "base.raw",
-            "-F",
-            "raw",
-            "middle.qcow2",
-        ],
-    );
-    qemu_img(
+    create(&folder, "qcow2", "-b base.raw -F raw middle.qcow2");
+    create(
         &folder.join("sub"),
-        &[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-b",
-            "../middle.qcow2",
-            "-F",
-            "qcow2",
-            "top.qcow2",
-            "4M",
-        ],
+        "qcow2",
+        "-b ../middle.qcow2 -F qcow2 top.qcow2 4M",
     );
     let mut write = Command::new(tool("qemu-io"));
     write.args(["-c", "write -P 7 100k 70k", "-c", "write -P 9 3584k 10k"]);
@@ -203,7 +180,7 @@ fn names_that_lead_out_or_nowhere_are_refused() {
 fn backed_by(image: &Path, backing: &str, format: &str) {
     let folder = image.parent().expect("a folder");
     let name = image.file_name().expect("a name").to_str().expect("text");
-    qemu_img(folder, &["create", "-q", "-f", "qcow2", name, "1M"]);
+    create(folder, "qcow2", &format!("{name} 1M"));
     let mut arguments = vec!["rebase", "-u", "-b", backing];
     if !format.is_empty() {
         arguments.extend(["-F", format]);
@@ -232,15 +209,11 @@ fn chains_end_at_sixteen_and_have_no_circles() {
             _ => (format!("{}.qcow2", number - 1), "qcow2"),
         };
         let name = format!("{number}.qcow2");
-        qemu_img(
-            &folder,
-            &[
-                "create", "-q", "-f", "qcow2", "-b", &below, "-F", format, &name,
-            ],
-        );
+        let arguments = format!("-b {below} -F {format} {name}");
+        create(&folder, "qcow2", &arguments);
     }
     for name in ["a.qcow2", "b.qcow2"] {
-        qemu_img(&folder, &["create", "-q", "-f", "qcow2", name, "1M"]);
+        create(&folder, "qcow2", &format!("{name} 1M"));
     }
     for (name, other) in [("a.qcow2", "b.qcow2"), ("b.qcow2", "a.qcow2")] {
         qemu_img(&folder, &["rebase", "-u", "-F", "qcow2", "-b", other, name]);

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
-use super::{convert, qemu_img};
+use super::{convert, create};
 use crate::harness::images::open_past_cache;
 use crate::harness::{
     Lab, MIB, Options, assert_tree, lines_with, list, listed_reasons, listed_views, random_image,
@@ -113,36 +113,13 @@ fn damage_that_opening_sees_keeps_an_image_away() {
 fn what_is_encrypted_or_a_delta_is_refused_with_a_remedy() {
     let lab = Lab::new();
     let folder = lab.folder("source");
-    qemu_img(
+    create(
         &folder,
-        &[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "--object",
-            "secret,id=s,data=x",
-            "-o",
-            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-            "locked.qcow2",
-            "1M",
-        ],
+        "qcow2",
+        "--object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 locked.qcow2 1M",
     );
-    qemu_img(&folder, &["create", "-q", "-f", "vmdk", "base.vmdk", "1M"]);
-    qemu_img(
-        &folder,
-        &[
-            "create",
-            "-q",
-            "-f",
-            "vmdk",
-            "-b",
-            "base.vmdk",
-            "-F",
-            "vmdk",
-            "delta.vmdk",
-        ],
-    );
+    create(&folder, "vmdk", "base.vmdk 1M");
+    create(&folder, "vmdk", "-b base.vmdk -F vmdk delta.vmdk");
     fs::write(folder.join("disc.img"), iso()).expect("an image");
     let found = list(&folder, &["--chains"]);
     let reasons = listed_reasons(&found);

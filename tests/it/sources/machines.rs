@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::{convert, qemu_img, unpack, verify};
+use super::{convert, create, unpack, verify};
 use crate::harness::{
     Lab, MIB, Mount, assert_tree, list, listed_reasons, listed_views, random_image, run_ok,
     set_mtime, sparse_image, stdout_of, tool, vhdfs,
@@ -233,18 +233,10 @@ fn a_vhdx_after_its_log_is_written_back_appears() {
 fn extents_are_parts_of_an_image_and_no_images() {
     let lab = Lab::new();
     let folder = lab.folder("source");
-    qemu_img(
+    create(
         &folder,
-        &[
-            "create",
-            "-q",
-            "-f",
-            "vmdk",
-            "-o",
-            "subformat=twoGbMaxExtentFlat",
-            "split.vmdk",
-            "5G",
-        ],
+        "vmdk",
+        "-o subformat=twoGbMaxExtentFlat split.vmdk 5G",
     );
     let found = list(&folder, &[]);
     assert_eq!(listed_views(&found).len(), 1, "{found}");

@@ -40,6 +40,15 @@ fn qemu_img(folder: &Path, arguments: &[&str]) {
     run_ok(command.current_dir(folder).args(arguments));
 }
 
+/// Makes an empty image in a folder; `arguments` are those of `qemu-img create`, separated by spaces.
+fn create(folder: &Path, format: &str, arguments: &str) {
+    let mut command = Command::new(tool("qemu-img"));
+    command
+        .current_dir(folder)
+        .args(["create", "-q", "-f", format]);
+    run_ok(command.args(arguments.split(' ')));
+}
+
 /// Makes `raw` the disk in an image, as qemu-img reads it.
 fn unpack(image: &Path, format: &str, raw: &Path) {
     let mut command = Command::new(tool("qemu-img"));
