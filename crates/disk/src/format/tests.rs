@@ -2,6 +2,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use proptest::prelude::*;
+
 use super::container::Layer;
 use super::samples::bytes;
 use super::testing::{open_one, read_all, refusal};
@@ -37,6 +39,53 @@ fn formats_without_a_disk_are_recognised_by_their_magic() {
         let text = refusal("disk.img", file(magic));
         assert!(text.starts_with(&format.to_string()), "{text}");
         assert!(text.contains('`'), "no command in {text}");
+    }
+}
+
+#[test]
+fn containers_are_recognised_by_their_magic() {
+    for (magic, name) in [
+        (&b"QFI\xfb\0\0\0\x03"[..], "qcow2"),
+        (b"KDMV\x01\0\0\0", "vmdk"),
+        (b"COWD", "vmdk"),
+        (b"# Disk DescriptorFile\n", "vmdk"),
+        (b"vhdxfile", "vhdx"),
+        (b"\xfd7zXZ\0\0\x04", "xz"),
+        (b"conectix", "dynamic_vhd"),
+    ] {
+        assert_eq!(Format::of(&file(magic)).unwrap().name(), name);
+    }
+    let mut vdi = file(b"");
+    vdi[0x40..0x44].copy_from_slice(&0xbeda_107f_u32.to_le_bytes());
+    assert_eq!(Format::of(&vdi).unwrap().name(), "vdi");
+}
+
+#[test]
+fn footers_at_the_end() {
+    let writer = vhd::writer::Writer {
+        kind: 2,
+        ..vhd::writer::Writer::new(512, vec![Some(vec![7; 512])])
+    };
+    let fixed = writer.fixed();
+    assert_eq!(Format::of(&fixed).unwrap(), Format::FIXED_VHD);
+    // Damaged, and nevertheless no raw disk.
+    let mut damaged = fixed.clone();
+    let at = damaged.len() - 412;
+    damaged[at] = 1;
+    assert_eq!(Format::of(&damaged).unwrap(), Format::FIXED_VHD);
+    assert_eq!(Format::of(&fixed[1..].to_vec()).unwrap(), Format::FIXED_VHD);
+    assert_eq!(
+        Format::of(&fixed[..fixed.len() - 1].to_vec()).unwrap(),
+        Format::RAW
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_have_a_format(mut head: Vec<u8>, tail: Vec<u8>, size in 0_usize..4096) {
+        head.resize(head.len() + size, 0);
+        head.extend(tail);
+        prop_assert!(Format::of(&head).is_ok());
     }
 }
 
