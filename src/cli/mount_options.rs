@@ -51,7 +51,7 @@ const INDIFFERENT: [&str; 7] = [
 /// What is wrong with an option.
 #[derive(Debug, Error)]
 pub enum OptionError {
-    /// Nobody knows it.
+    /// It is unknown.
     #[error("the mount option {0:?} is unknown; `vhdfs mount --help` lists those of vhdfs")]
     Unknown(String),
     /// It cannot be changed while mounted.

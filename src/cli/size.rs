@@ -8,7 +8,7 @@ use vhd::layout::MAX_VIRTUAL_SIZE;
 /// Letters of the binary units, from 1 KiB on.
 const UNITS: &str = "KMGTP";
 
-/// Largest block that is looked at as one.
+/// Largest granularity of a map.
 const MAX_GRANULARITY: u64 = 64 << 20;
 
 /// A number of bytes: digits, and K, M, G, T or P, also as KiB or kib, for powers of 1,024.
@@ -62,7 +62,7 @@ pub(super) fn cache_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The size of a block that is looked at as one, in bytes.
+/// The granularity of a map, in bytes.
 ///
 /// # Errors
 ///

@@ -145,7 +145,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A hidden name beside `path` that nobody else takes.
+/// A hidden name beside `path` that no other process takes.
 fn temporary_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(format!("vhdfs-{}-", std::process::id()));

@@ -104,7 +104,7 @@ fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
         Err(failure) => {
             let message = failure.message.trim_start_matches("error: ").trim_end();
             let message = printable(message);
-            // Nobody may be there to read it; the status is what remains.
+            // Standard error may be closed; the status is what remains.
             let _ = writeln!(io::stderr(), "vhdfs: {message}");
             ExitCode::from(failure.status)
         }

@@ -32,7 +32,7 @@ pub(super) fn run(args: MountArgs, arguments: Vec<OsString>) -> Result<(), Failu
             "{place}: is mounted already, from the same source with the same options\n"
         ));
     }
-    // Whoever started us may have files open that are none of the daemon's business. An old kernel
+    // The process that started us may have files open that the daemon should not keep. An old kernel
     // lets it inherit them, as every program does.
     let _ = sys::close_on_exec();
     if args.foreground {
@@ -101,7 +101,7 @@ fn serve_as_daemon(args: &MountArgs) -> Result<(), Failure> {
     if let Err(failure) = &result
         && detached
     {
-        // Nobody sees standard error any more.
+        // Standard error leads nowhere any more.
         log::error!("{}", failure.message);
     }
     result

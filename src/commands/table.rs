@@ -27,8 +27,8 @@ pub(super) enum Style {
     Faint,
 }
 
-/// Rows below a heading. Written out, it is coloured; printing takes the colours away where nobody
-/// sees them.
+/// Rows below a heading. Written out, it is coloured; printing drops the colours except on
+/// terminals.
 #[derive(Debug)]
 pub(super) struct Table {
     heading: Vec<String>,

@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// What can happen while a mount is served.
 pub(super) enum Event {
-    /// SIGINT or SIGTERM: it shall end.
+    /// SIGINT or SIGTERM: the mount is to end.
     End,
     /// SIGUSR1: its state is wanted in the log.
     LogState,

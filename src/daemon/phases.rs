@@ -44,7 +44,7 @@ pub(super) struct Prepared {
     signals: Signals,
 }
 
-/// The mount is there, and nobody serves it yet.
+/// The mount is there, and is not served yet.
 pub(super) struct Mounted {
     session: Session<Fuse>,
     connection: Connection,
@@ -263,8 +263,8 @@ fn start(session: Session<Fuse>, events: Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel agrees to passthrough at INIT whoever asks, and refuses the files of those who lack
-/// CAP_SYS_ADMIN later: so it is tried.
+/// The kernel agrees to passthrough at INIT without a check, and later refuses the files of a process that
+/// lacks CAP_SYS_ADMIN: so it is tried.
 fn permit_passthrough(session: &Session<Fuse>, passthrough: &Passthrough) -> bool {
     let probe = rustix::fs::memfd_create("vhdfs-probe", MemfdFlags::CLOEXEC)
         .map_err(io::Error::from)

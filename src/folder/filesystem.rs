@@ -61,8 +61,8 @@ impl FileSystemKind {
         self == Self::OVERLAY
     }
 
-    /// Whether every change of a file moves a time that nobody can set back. FAT keeps no time of
-    /// the last change of status, so that whoever sets the modification time back leaves no trace.
+    /// Whether every change of a file moves a time that no process can set back. FAT keeps no time of
+    /// the last change of status, so that setting the modification time back leaves no trace.
     /// Of file systems that are not known, it is not assumed.
     pub fn keeps_times(self) -> bool {
         [

@@ -1,4 +1,4 @@
-//! Versions that were given up because somebody wrote: their times may be those of other bytes.
+//! Versions that were given up because of a write: their times may be those of other bytes.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};

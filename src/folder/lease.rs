@@ -1,5 +1,5 @@
-//! Read leases on sources: as long as one is held, nobody can write to its file unseen, not even
-//! through a mapping. Whoever wants to gets the file at once, and the lease is lost for good.
+//! Read leases on sources: as long as one is held, no process can write to its file unseen, not even
+//! through a mapping. A process that wants to gets the file at once, and the lease is lost for good.
 
 use std::collections::HashMap;
 use std::io;
@@ -74,7 +74,7 @@ impl Lease {
         Ok(lease::take(file, receiver)?.map(|()| lease))
     }
 
-    /// Whether nobody could have written to the file since the lease was taken.
+    /// Whether nothing can have written to the file since the lease was taken.
     pub(super) fn is_held(&self) -> bool {
         if self.is_lost.load(Ordering::Acquire) {
             return false;

@@ -90,7 +90,7 @@ pub struct Metadata {
     pub atime: Timestamp,
     /// Allocated space in units of 512 bytes.
     pub blocks: u64,
-    /// Whether the file system lets nobody change its content: it is immutable (chattr(1)), or
+    /// Whether the file system lets no process change its content: it is immutable (chattr(1)), or
     /// sealed by fs-verity.
     pub is_sealed: bool,
 }

@@ -80,7 +80,7 @@ impl Source {
         self.container().map(Container::details)
     }
 
-    /// A file that somebody has open for writing, if that was so when it was to be settled.
+    /// The file that was open for writing when it was to be settled, if one was.
     pub fn written_file(&self) -> Option<&SourceFile> {
         let mut files = self.files.iter().map(|file| &**file);
         files.find(|file| file.is_written())
@@ -92,8 +92,8 @@ impl Source {
         self.files.iter().all(|file| file.is_settled())
     }
 
-    /// Whether whoever writes to any of the files from `now` on, even after it was closed here,
-    /// makes another version of it.
+    /// Whether a write to any of the files from `now` on, even after it was closed here, makes
+    /// another version of it.
     pub fn keeps_its_version(&self, now: SystemTime) -> bool {
         self.files.iter().all(|file| file.keeps_its_version(now))
     }

@@ -50,15 +50,15 @@ impl Writers {
 /// What is known about who else can write to a file.
 #[derive(Debug)]
 pub(super) enum Proof {
-    /// Nobody can unseen, as long as the lease is held.
+    /// No process can unseen, as long as the lease is held.
     Lease(Arc<Lease>),
-    /// Nobody can at all.
+    /// No process can at all.
     Unchangeable,
-    /// A device that nobody else uses: the descriptor claims it.
+    /// A device that nothing else uses: the descriptor claims it.
     Claimed { _device: OwnedFd },
     /// Others may, and only the times show it. A lease may see most of them.
     Times(Option<Arc<Lease>>),
-    /// Somebody has it open for writing.
+    /// It is open for writing.
     Written,
 }
 
@@ -90,7 +90,7 @@ impl Settling {
 
     /// Finds out who else can write to an open file. Whatever its attributes are afterwards is
     /// what was proven.
-    /// A writer gets `patience` to end: who has just closed the file may have left it open in a
+    /// A writer gets `patience` to end: one that has just closed the file may have left it open in a
     /// process that is only starting.
     pub(super) fn prove(
         &self,
@@ -134,7 +134,7 @@ impl Settling {
         Ok(self.doubt(doubt, file, metadata, path, None))
     }
 
-    /// Without a lease, only what nobody can write to is settled.
+    /// Without a lease, only what no process can write to is settled.
     fn doubt(
         &self,
         doubt: Doubt,

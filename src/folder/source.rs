@@ -1,7 +1,7 @@
 //! Sources: raw image files and block devices, opened for reading.
 //!
 //! A [`SourceFile`] stands for one [`Version`](crate::folder::metadata::Version) only: [`SourceFile::check`] finds out when the file
-//! has become another. [`SourceFile::settle`] makes sure that nobody can change it unseen.
+//! has become another. [`SourceFile::settle`] makes sure that nothing can change it unseen.
 
 use std::cell::RefCell;
 use std::io;
@@ -30,7 +30,7 @@ pub enum Freshness {
     Current,
     /// The content has, or may have, changed.
     Changed,
-    /// Somebody has opened the file for writing since it was settled.
+    /// The file was opened for writing since it was settled.
     Written,
 }
 
@@ -94,7 +94,7 @@ impl SourceFile {
         })
     }
 
-    /// Takes the proof that nobody can write to the file unseen, for as long as this lives. The
+    /// Takes the proof that nothing can write to the file unseen, for as long as this lives. The
     /// proof is for the version that was opened, if [`SourceFile::check`] succeeds after this. A
     /// writer gets `patience` to end; if it does not, nothing is proven.
     ///
@@ -112,12 +112,12 @@ impl SourceFile {
         !matches!(self.proof, Proof::Times(_) | Proof::Written)
     }
 
-    /// Whether somebody had the file open for writing when it was to be settled.
+    /// Whether the file was open for writing when it was to be settled.
     pub fn is_written(&self) -> bool {
         matches!(self.proof, Proof::Written)
     }
 
-    /// Whether whoever writes to the file from `now` on, even after it was closed here, makes
+    /// Whether a write to the file from `now` on, even after it was closed here, makes
     /// another version of it.
     pub fn keeps_its_version(&self, now: SystemTime) -> bool {
         !self.is_device()

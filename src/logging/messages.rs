@@ -26,7 +26,7 @@ pub struct Message {
 #[derive(Debug, Default)]
 pub struct Messages {
     latest: Mutex<VecDeque<Message>>,
-    /// Whether somebody waits at the terminal for the mount, and should see them.
+    /// Whether a command waits at the terminal for the mount, and should show them.
     awaited: AtomicBool,
 }
 

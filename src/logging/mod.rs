@@ -50,7 +50,7 @@ impl Output {
     ///
     /// If it cannot be opened.
     pub fn file(path: &Path) -> Result<Self, LogError> {
-        // Nobody shall wait for whoever reads a FIFO, neither here nor at a message.
+        // Do not wait for the reader of a FIFO, neither here nor at a message.
         let file = OpenOptions::new()
             .create(true)
             .append(true)

@@ -26,7 +26,7 @@ pub(super) fn severity(level: Level) -> u8 {
     }
 }
 
-/// Writes one message as one datagram has it.
+/// Writes one message in the form of a datagram.
 pub(super) fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let text = record.args().to_string().replace('\n', " ");
     let text: String = text.chars().take(LONGEST).collect();
@@ -35,7 +35,7 @@ pub(super) fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()>
 }
 
 /// Connects when there is something to say, and again when the listener was restarted. A message
-/// that cannot be delivered at once is lost: no reader of an image shall wait for a log.
+/// that cannot be delivered at once is lost: no reader of an image should wait for a log.
 #[derive(Debug, Default)]
 pub(super) struct SystemLog(Option<UnixDatagram>);
 

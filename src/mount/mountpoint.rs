@@ -77,7 +77,7 @@ impl Mountpoint {
             return Err(MountError::Overlap(path(), source.to_owned()));
         }
         if mounted.as_ref().is_some_and(MountEntry::is_trigger) {
-            // Whoever looks into it waits for the mount that is being made here.
+            // A process that looks into it waits for the mount that is being made here.
             return Ok(());
         }
         let metadata = self.path.metadata().map_err(|error| match error.kind() {
@@ -105,7 +105,7 @@ impl Mountpoint {
         self.made
     }
 
-    /// Whoever removes them, it is done.
+    /// Leaves the removal of the folders that were made to another process.
     pub(crate) fn forget_made(&mut self) {
         self.made = 0;
     }
@@ -222,7 +222,7 @@ fn is_stale(mountpoint: &Path) -> bool {
     asked.is_err_and(|error| is_gone(&error))
 }
 
-/// Whether this is what a mount says whose daemon is gone.
+/// Whether this is the error of a mount whose daemon is gone.
 fn is_gone(error: &io::Error) -> bool {
     // A request that meets the end of the connection is aborted.
     let gone = [Some(libc::ENOTCONN), Some(libc::ECONNABORTED)];

@@ -21,7 +21,7 @@ pub struct MountEntry {
     pub mountpoint: PathBuf,
     /// File system type, with a subtype behind a dot.
     pub file_system: String,
-    /// What is mounted, as whoever mounted it named it.
+    /// What is mounted, by the name that it was mounted with.
     pub source: PathBuf,
     /// The user who mounted it, if it is a FUSE file system; root otherwise.
     pub user: u32,
@@ -33,7 +33,7 @@ impl MountEntry {
         self.file_system == FILE_SYSTEM_TYPE
     }
 
-    /// Whether it is no file system yet, but asks for one as soon as somebody looks (autofs).
+    /// Whether it is no file system yet, but asks for one at the first access (autofs).
     pub fn is_trigger(&self) -> bool {
         self.file_system == "autofs"
     }

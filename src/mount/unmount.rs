@@ -20,10 +20,10 @@ pub enum UnmountError {
     /// Nothing of ours is mounted there.
     #[error("{}: vhdfs has mounted nothing there; `findmnt -t fuse.vhdfs` lists its mounts", .0.display())]
     NotMounted(PathBuf),
-    /// Files are open, or somebody's working folder is in it.
+    /// Files are open in it, or a process has its working folder there.
     #[error("{}: it is in use; close what uses it (`fuser -vm` lists them), or detach it with `vhdfs umount --lazy`", .0.display())]
     Busy(PathBuf),
-    /// Somebody else mounted it.
+    /// Another user mounted it.
     #[error("{}: not permitted; unmount as the user who mounted it, or as root", .0.display())]
     Denied(PathBuf),
     /// Another failure.
@@ -32,7 +32,7 @@ pub enum UnmountError {
 }
 
 /// Unmounts what vhdfs has mounted on `mountpoint`. With `lazy`, detaches it even while it is in
-/// use: open files go on, and nobody finds it any more.
+/// use: open files go on, and no path leads to it any more.
 ///
 /// # Errors
 ///

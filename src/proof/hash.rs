@@ -240,7 +240,7 @@ impl Ordered {
         }
     }
 
-    /// Waits while too many blocks are early. Who has the one that all wait for is not here.
+    /// Waits while too many blocks are early. The thread with the block that all wait for does not wait here.
     fn wait_for_room(&self, failed: &AtomicBool) {
         let is_full =
             |waiting: &mut Waiting| waiting.early.len() >= QUEUE && !failed.load(Ordering::Acquire);

@@ -1,7 +1,7 @@
 //! Which thread runs a request: the one that received it, or another if too many are busy.
 //!
 //! fuser's event loops are a fixed number of threads. Were all of them stuck in a source that
-//! hangs, nobody would receive requests for the others, nor the unmount. So one of them always
+//! hangs, none would be left to receive requests for the others, nor the unmount. So one of them always
 //! stays free: what would occupy the last one is handed to a pool that grows as needed.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Read leases (fcntl(2), "Leases"): the kernel's word that nobody can write to a file.
+//! Read leases (fcntl(2), "Leases"): the kernel's guarantee that no process can write to a file.
 
 use std::io;
 use std::mem;
@@ -26,7 +26,7 @@ const _: () = assert!(size_of::<libc::signalfd_siginfo>() == 128);
 /// Why there is no lease.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// Somebody has the file open for writing, or has a writable mapping of it. Network file
+    /// The file is open for writing, or has a writable mapping. Network file
     /// systems say the same for other reasons.
     Writers,
     /// It takes the owner of the file, or `CAP_LEASE`.
@@ -50,9 +50,9 @@ pub struct Signals {
 /// A notice of the kernel to a receiver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Notice {
-    /// Somebody waits for the lease on this descriptor.
+    /// A writer waits for the lease on this descriptor.
     Of(RawFd),
-    /// Somebody waits for a lease, and the system had no room to say for which.
+    /// A writer waits for a lease; the queue of signals had no room to say which.
     OfSome,
 }
 
@@ -90,7 +90,7 @@ pub fn receive() -> io::Result<(Receiver, Signals)> {
 }
 
 impl Signals {
-    /// Waits until somebody wants to write to a leased file.
+    /// Waits until a process wants to write to a leased file.
     ///
     /// # Errors
     ///

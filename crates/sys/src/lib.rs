@@ -180,7 +180,7 @@ pub fn probe_passthrough(fuse: impl AsFd, file: impl AsFd) -> io::Result<()> {
     let id =
         checked(unsafe { libc::ioctl(fuse, FUSE_DEV_IOC_BACKING_OPEN, &raw const map) }.into())?;
     let id = id as u32;
-    // SAFETY: the identifier is the one that the kernel just gave out, and nobody else has it.
+    // SAFETY: the identifier is the one that the kernel just gave out, and no other code has it.
     checked(unsafe { libc::ioctl(fuse, FUSE_DEV_IOC_BACKING_CLOSE, &raw const id) }.into())?;
     Ok(())
 }

@@ -24,10 +24,10 @@ const LARGEST: usize = 64 << 10;
 /// another thread may be about to let go of the reserve, or to end its request.
 const TRIES: u32 = 1000;
 
-/// Threads that need the reserve now. Meanwhile nobody may set it aside again.
+/// Threads that need the reserve now. Meanwhile it may not be set aside again.
 static IN_NEED: AtomicU32 = AtomicU32::new(0);
 
-/// What is set aside now: a mapping of [`RESERVE`] bytes that nobody else knows of, or nothing.
+/// What is set aside now: a mapping of [`RESERVE`] bytes, or null.
 static SET_ASIDE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// The system's allocator, which falls back on what [`set_aside`] has set aside.
@@ -96,7 +96,7 @@ fn helped(size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
 /// Null if nothing helps.
 fn with_the_reserve(allocate: impl Fn() -> *mut u8) -> *mut u8 {
     for _ in 0..TRIES {
-        // Whoever began to set it aside before it was needed may have taken it once more.
+        // A thread that began to set it aside before it was needed may have taken it once more.
         let_go(SET_ASIDE.swap(ptr::null_mut(), Ordering::AcqRel));
         let memory = allocate();
         if !memory.is_null() {
@@ -110,8 +110,8 @@ fn with_the_reserve(allocate: impl Fn() -> *mut u8) -> *mut u8 {
 /// Gives a reserve that was taken out of [`SET_ASIDE`] back to the system.
 fn let_go(reserve: *mut c_void) {
     if !reserve.is_null() {
-        // SAFETY: whoever swapped it out is the only one who knows of this mapping, and nobody ever
-        // used its memory.
+        // SAFETY: the caller swapped it out, so it holds the only pointer to this mapping, whose memory
+        // was never used.
         let _ = unsafe { rustix::mm::munmap(reserve, RESERVE) };
     }
 }
@@ -143,7 +143,7 @@ mod tests {
         set_aside().unwrap();
         assert!(!SET_ASIDE.load(Ordering::Acquire).is_null());
 
-        // Nobody takes the reserve away again from whoever needs it, and others may be late to give
+        // No thread takes the reserve away again from one that needs it, and others may be late to give
         // back what they have.
         tries.set(0);
         let allocate = || {

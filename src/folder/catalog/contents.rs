@@ -352,7 +352,7 @@ fn is_taken_by_azure(file: &OpenFile) -> io::Result<bool> {
 impl Image {
     /// What its contents are remembered by.
     fn key(&self) -> (Version, u64) {
-        // With keys of its own, nobody who names files can make two of them meet.
+        // Links to one file may differ in place and name, and so in the further files they lead to.
         let mut place = SipHasher13::new();
         self.file_path().hash(&mut place);
         self.name.hash(&mut place);

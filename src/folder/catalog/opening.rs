@@ -21,7 +21,7 @@ use disk::format::Given;
 
 impl Catalog {
     /// Opens an image in the version that was found: every file that its disk is read from. They
-    /// are settled if that is possible. If somebody writes to one of them and `writers` refuses that, what
+    /// are settled if that is possible. If one of them is being written and `writers` refuses that, what
     /// is returned has that file, and no disk.
     ///
     /// # Errors
@@ -46,8 +46,8 @@ impl Catalog {
         Ok(source)
     }
 
-    /// Makes sure that the versions never count as the same again, because somebody writes and
-    /// their times need not show it.
+    /// Makes sure that the versions never count as the same again, because a write need not
+    /// show in their times.
     pub fn give_up(&self, image: &Image) {
         let given_up = self.settling.given_up();
         given_up.note(image.metadata.version);
@@ -67,7 +67,7 @@ impl Catalog {
         })
     }
 
-    /// Settles an opened file; `Ok(false)` if somebody writes to it and that is refused.
+    /// Settles an opened file; `Ok(false)` if it is being written and that is refused.
     fn settle(&self, file: &mut SourceFile, writers: Writers) -> io::Result<bool> {
         file.settle(&self.settling, writers.patience())?;
         if file.is_written() && writers != Writers::Allow {

@@ -118,7 +118,7 @@ pub struct Totals {
     pub bytes: u64,
     /// Reads that failed.
     pub errors: u64,
-    /// Opens whose version of the source was given up, because somebody wrote to it.
+    /// Opens whose version of the source was given up, because it was written to.
     #[serde(default)]
     pub given_up: u64,
 }
@@ -281,7 +281,7 @@ impl Counters {
         totals.given_up += u64::from(self.gave_way.load(Ordering::Relaxed));
     }
 
-    /// One line for what was read; who only opened a view, or peeked, is not worth one.
+    /// Logs what was read; a view that was only opened, or of which little was read, is not worth a line.
     fn tell_the_end(&self) {
         let (bytes, errors) = (
             self.bytes.load(Ordering::Relaxed),

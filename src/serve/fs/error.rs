@@ -41,8 +41,8 @@ pub enum Error {
     /// The system refuses more memory.
     #[error("out of memory")]
     OutOfMemory,
-    /// Somebody writes the source, and that is refused.
-    #[error("somebody writes the source")]
+    /// The source is being written, and that is refused.
+    #[error("the source is being written")]
     Busy,
     /// The view cannot be opened in the way that the user demands.
     #[error("it cannot be opened as demanded")]

@@ -101,10 +101,10 @@ impl OpenImages {
         if known.is_some() {
             return;
         }
-        // Whoever reads the view gets the error, if it lasts.
+        // A reader of the view gets the error, if it lasts.
         let warnings = vhd::warnings(opened.view(), !image.keeps_bytes()).unwrap_or_default();
         for warning in warnings {
-            // Who makes a disk larger wants its table to reach the new end.
+            // With --min-size, the table is meant to reach the new end.
             let is_left_behind = image.is_grown() && warning.ends_with(vhd::RELOCATE_REMEDY);
             let level = if is_left_behind {
                 Level::Warn

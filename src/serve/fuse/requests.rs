@@ -127,7 +127,7 @@ impl Filesystem for Fuse {
         let (fs, passthrough, direct_io) =
             (self.fs.clone(), self.passthrough.clone(), self.direct_io);
         let pid = request.pid();
-        // A snapshot may take its time, and no reader shall wait for it.
+        // A snapshot may take long, and no reader should wait for it.
         self.workers.run_elsewhere(move || {
             contained("open", || match fs.open(inode.0, pid) {
                 Ok(opened) => {

@@ -69,7 +69,7 @@ impl OpenImage {
     ///
     /// # Errors
     ///
-    /// If the source is another version by now; if somebody writes it and `opening` does not permit
+    /// If the source is another version by now; if it is being written and `opening` does not permit
     /// that; if `opening` demands what cannot be had; the file system's own.
     pub fn open(catalog: &Catalog, image: &Image, opening: &Opening) -> Result<Self, Refusal> {
         let source = catalog.open_source(image, opening.writers)?;

@@ -24,13 +24,13 @@ pub enum Refusal {
     /// There is no view of a source of this size.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// Somebody writes it, and nobody asked for what is there nevertheless.
+    /// It is being written, and `--writers` refuses that.
     #[error(
         "somebody has it open for writing{}; close it there, or mount with --writers snapshot or --writers allow",
         shown(.0)
     )]
     Written(Vec<Writer>),
-    /// Somebody writes it, and the snapshot that was asked for cannot be had.
+    /// It is being written, and the snapshot that `--writers` asks for cannot be made.
     #[error(
         "somebody has it open for writing{}, and there is no snapshot: {}; close it there, or mount with --writers allow",
         shown(.0), .1

@@ -1,4 +1,4 @@
-//! Snapshots: reflink clones of sources, with no name and gone with their last user.
+//! Snapshots: reflink clones of sources, without a name, deleted with their last user.
 //!
 //! A clone holds the whole view, so that the kernel can serve it without us, and what happens to
 //! the source afterwards does not touch it.
@@ -53,10 +53,10 @@ pub enum SnapshotError {
     /// The source changed while it was cloned.
     #[error("it changed at the same moment")]
     Changed,
-    /// Somebody is writing it, and a clone would fragment it for good.
+    /// It is being written, and a clone would fragment it for good.
     #[error("it is open for writing")]
     Written,
-    /// Somebody may be writing it.
+    /// It may be being written.
     #[error("it is unknown whether it is being written")]
     Unsettled,
     /// Cloning it would take long.
@@ -65,7 +65,7 @@ pub enum SnapshotError {
     /// Cloning it would take long.
     #[error("{0} bytes of it are not yet on disk")]
     Unwritten(u64),
-    /// Its parts are cloned one after the other, and somebody writes to them meanwhile.
+    /// Its parts are cloned one after the other, and they are written to meanwhile.
     #[error("it is a {0}, of which there is no clone of one moment while it is written")]
     Container(Format),
     /// Its clone cannot be put together.

@@ -25,7 +25,7 @@ type Key = (u64, u64, u64);
 /// A block as all of its readers get it.
 pub(crate) type Block = Arc<Vec<u8>>;
 
-/// A compressed block that somebody needs, or will soon.
+/// A compressed block that a reader needs, or will soon.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     /// What holds the compressed bytes.
@@ -104,7 +104,7 @@ impl Slot {
 #[derive(Debug, Default)]
 struct Pending {
     slot: Arc<Slot>,
-    /// Whether a thread decodes it already. If not, it is in the queue, and whoever needs it first
+    /// Whether a thread decodes it already. If not, it is in the queue, and the reader that needs it first
     /// decodes it.
     claimed: bool,
 }
@@ -151,7 +151,7 @@ impl Blocks {
         }
     }
 
-    /// The decompressed block. Whoever asks for one that another thread is decoding waits for it.
+    /// The decompressed block. A caller waits for a block that another thread is decoding.
     ///
     /// # Errors
     ///
@@ -305,7 +305,7 @@ impl Pending {
 }
 
 impl State {
-    /// Whether the caller has to decode the block: nobody does yet.
+    /// Whether the caller has to decode the block: no thread does yet.
     fn claim(&mut self, key: Key) -> bool {
         match self.pending.get_mut(&key) {
             Some(pending) => !std::mem::replace(&mut pending.claimed, true),

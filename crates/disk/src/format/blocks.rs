@@ -202,7 +202,7 @@ impl<L: Lookup> Map for Blocks<L> {
         for entry in entries.take_while(|_| !matches!(first, Block::Packed(..))) {
             match self.block(tables, &entry) {
                 Ok(next) if continues(blocks, next) => blocks += 1,
-                // An error is that of whoever reads that block.
+                // A reader of that block gets the error.
                 _ => break,
             }
         }

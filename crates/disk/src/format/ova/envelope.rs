@@ -145,7 +145,7 @@ fn attribute(element: &BytesStart<'_>, name: &str) -> Option<Option<String>> {
     Some(None)
 }
 
-/// A name with its `%20` and the like resolved, as RFC 3986 has it.
+/// A name with its `%20` and the like decoded (RFC 3986).
 pub(super) fn decoded(name: &str) -> Vec<u8> {
     let mut decoded = Vec::new();
     let mut rest = name.as_bytes();

@@ -138,7 +138,7 @@ fn unreadable(disk: &DiskFile, reason: String) -> FormatError {
     FormatError::MemberUnreadable { name, reason }
 }
 
-/// Whether an OVF means this member by `name`, which may be written as RFC 3986 has it.
+/// Whether an OVF means this member by `name`, which may be encoded as in RFC 3986.
 fn is_called(member: &Member, name: &str) -> bool {
     member.name == name.as_bytes() || member.name == envelope::decoded(name)
 }

@@ -258,7 +258,7 @@ impl Map for Clusters {
             let part = match (self.part(l2, entry, start, within), &found) {
                 (Ok(part), _) => part,
                 (Err(error), None) => return Err(error),
-                // The error is for who reads that far.
+                // A reader that gets that far gets the error.
                 (Err(_), Some(_)) => break,
             };
             let extent = match found {

@@ -135,7 +135,7 @@ impl Regions {
     }
 }
 
-/// The file needs a part that its writer wants nobody to ignore.
+/// The file needs a part that its writer marks as one that must not be ignored.
 pub(super) fn unknown_part(what: &'static str, id: Guid) -> FormatError {
     FormatError::UnknownPart {
         format: Format::VHDX,

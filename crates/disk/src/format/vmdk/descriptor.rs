@@ -187,7 +187,7 @@ impl Extent {
         let sectors = words.next().and_then(number)?;
         let kind = match (words.next().unwrap_or_default(), name, behind) {
             (b"ZERO", ..) => Kind::Zero,
-            // A part that nobody may read, such as a partition of a device that a guest does not get.
+            // A part that must not be read, such as a partition of a device that a guest does not get.
             _ if access == Some(b"NOACCESS") => return None,
             (b"SPARSE", Some(name), _) => Kind::Sparse { name },
             (b"FLAT", Some(name), Some(offset)) => Kind::Flat {
