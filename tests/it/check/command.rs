@@ -132,6 +132,7 @@ fn the_json_is_that_of_the_contract() {
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     let expected = [
         "findings",
+        "format",
         "generation",
         "image",
         "ready",
@@ -141,6 +142,7 @@ fn the_json_is_that_of_the_contract() {
     ];
     assert_eq!(keys(&report), expected);
     assert_eq!(report["schema"], 2);
+    assert_eq!(report["format"], "raw");
     assert_eq!(report["verdict"], "not_ready");
     let stages = report["stages"].as_array().unwrap();
     let names: Vec<_> = stages
@@ -547,7 +549,9 @@ fn an_image_in_another_format_is_judged_as_the_disk_that_appears() {
         let ids = findings.map(|finding| finding["id"].as_str().expect("an id").to_owned());
         ids.collect::<Vec<_>>()
     };
-    let found = findings(&image);
+    let mut found = findings(&image);
     assert!(!found.iter().any(|id| id == "container"), "{found:?}");
+    assert!(found.iter().any(|id| id == "source-format"), "{found:?}");
+    found.retain(|id| id != "source-format");
     assert_eq!(found, findings(&raw));
 }

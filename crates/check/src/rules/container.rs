@@ -22,13 +22,13 @@ rules! {
         "cut off the footer and present the raw disk before it";
     VHD_GEOMETRY_SIZE: "vhd-geometry-size", Error, ResizeVhds,
         "The size was rounded to the geometry, as qemu-img 2.2.1 to 2.5 did.",
-        "convert it with `qemu-img convert -f vpc -O raw`, and present the raw image";
+        "present it with `vhdfs mount`, which pads its disk";
     VHD_FIELD: "vhd-field", Warning, AzureLimits,
         "Another field of the footer has an unusual value.",
         "cut off the footer and present the raw disk before it";
     SIZE_ALIGNMENT: "size-alignment", Error, InstallationNotes,
         "The virtual size of a VHD is no whole MiB.",
-        "cut off the footer and present the raw disk before it, which pads it";
+        "present it with `vhdfs mount`, which pads its disk";
     SIZE_PADDING: "size-padding", Info, InstallationNotes,
         "How many zero bytes presenting the image adds.",
         "nothing: the view is padded";
