@@ -185,6 +185,7 @@ pub(super) fn open(
         gpt: view.gpt.into(),
         snapshots: Snapshots::by_policy(snapshots),
         writers,
+        finder: None,
     };
     OpenImage::open(catalog, image, &opening)
 }

@@ -114,6 +114,7 @@ impl Prepared {
             },
             gpt: options.gpt,
             writers: options.writers,
+            finder: broker.clone().map(|broker| broker as _),
         };
         let fs = FileSystem::new(catalog, ownership, opening)
             .map_err(|error| of_source(io::Error::from_raw_os_error(error.errno())))?;

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::folder::acl;
 use crate::folder::metadata::{Kind, Metadata};
+use crate::folder::patient::openat2;
 
 /// Longest path in bytes that is handed to the kernel at once, well below `PATH_MAX`.
 const MAX_STEP: usize = 3072;
@@ -300,21 +301,6 @@ fn open_for_reading_raw(
     match openat2(at, path, flags | OFlags::NOATIME, NO_LINKS) {
         Err(Errno::PERM) => openat2(at, path, flags, NO_LINKS),
         result => result,
-    }
-}
-
-fn openat2(
-    at: BorrowedFd<'_>,
-    path: &Path,
-    flags: OFlags,
-    resolve: ResolveFlags,
-) -> rustix::io::Result<OwnedFd> {
-    loop {
-        match rustix::fs::openat2(at, path, flags, Mode::empty(), resolve) {
-            // EAGAIN: a rename elsewhere raced with a check of `..`.
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            result => return result,
-        }
     }
 }
 

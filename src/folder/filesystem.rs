@@ -3,6 +3,19 @@
 use std::io;
 use std::os::fd::AsFd;
 
+/// How the folders of a file system compare names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Names {
+    /// Byte by byte.
+    Exact,
+    /// Without regard to case, always or as they are mounted.
+    IgnoringCase,
+    /// As a flag of each folder says (`FS_CASEFOLD_FL`).
+    ByFlag,
+    /// Its kind does not tell.
+    Unknown,
+}
+
 /// The kind of a file system, as statfs(2) numbers it (`linux/magic.h`).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FileSystemKind(u64);
@@ -27,6 +40,13 @@ impl FileSystemKind {
     const AFS: Self = Self(0x6b41_4653);
     const OCFS2: Self = Self(0x7461_636f);
     const GFS2: Self = Self(0x0116_1970);
+    const FAT: Self = Self(0x4d44);
+    const EXFAT: Self = Self(0x2011_bab0);
+    const NTFS: Self = Self(0x5346_544e);
+    const NTFS3: Self = Self(0x7366_746e);
+    const HFS: Self = Self(0x4244);
+    const HFS_PLUS: Self = Self(0x482b);
+    const BCACHEFS: Self = Self(0xca45_1a4e);
 
     /// Asks about the file system that holds an open file.
     ///
@@ -59,6 +79,23 @@ impl FileSystemKind {
     /// below.
     pub fn is_overlay(self) -> bool {
         self == Self::OVERLAY
+    }
+
+    /// How its folders compare names.
+    pub(super) fn names(self) -> Names {
+        match self {
+            Self::EXT | Self::F2FS | Self::TMPFS | Self::BCACHEFS => Names::ByFlag,
+            Self::BTRFS | Self::SQUASHFS | Self::EROFS => Names::Exact,
+            Self::FAT
+            | Self::EXFAT
+            | Self::NTFS
+            | Self::NTFS3
+            | Self::HFS
+            | Self::HFS_PLUS
+            | Self::CIFS
+            | Self::SMB2 => Names::IgnoringCase,
+            _ => Names::Unknown,
+        }
     }
 
     /// Whether every change of a file moves a time that no process can set back. FAT keeps no time of

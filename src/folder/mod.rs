@@ -15,6 +15,7 @@
 
 pub mod acl;
 pub mod beneath;
+mod case;
 pub mod catalog;
 pub mod filesystem;
 pub mod given_up;
@@ -23,6 +24,7 @@ pub mod metadata;
 pub mod missing;
 pub mod names;
 pub mod opened;
+mod patient;
 pub mod select;
 pub mod settle;
 pub mod source;

@@ -49,6 +49,16 @@ pub trait Siblings {
 
     /// The entries called `stem` and an image extension in any case, whatever they are.
     fn with_stem(&self, stem: &OsStr) -> Vec<OsString>;
+
+    /// The entries that the folder may take for `name`, and others: it need not have any.
+    fn called(&self, name: &OsStr) -> Vec<OsString> {
+        vec![name.to_owned()]
+    }
+
+    /// Whether two names are one in the folder.
+    fn are_one(&self, name: &OsStr, other: &OsStr) -> bool {
+        name == other
+    }
 }
 
 /// Why a source has no name to appear under.
@@ -83,16 +93,14 @@ pub fn view_name(
     if claim == Claim::Own {
         return Ok(name.to_owned());
     }
-    let me = Candidate {
-        name: name.to_owned(),
-        disk,
-    };
+    let me = Candidate::new(name, disk);
     let short = me.short_name();
     if !is_wanted_by_other(&short, &me, siblings) {
         return legal(short);
     }
     let full = me.full_name();
-    if full == short || siblings.claim(&full) == Some(Claim::Own) {
+    let is_own = |name: &OsString| siblings.claim(name) == Some(Claim::Own);
+    if full == short || siblings.called(&full).iter().any(is_own) {
         return Err(NameError::Taken(full));
     }
     legal(full)
@@ -193,12 +201,16 @@ fn view_of(stem: &OsStr, disk: DiskNumber) -> OsString {
 /// All disks that could appear under `view`: that of an entry of this name, and those whose names it can be made
 /// from.
 fn candidates(view: &OsStr, siblings: &impl Siblings) -> Vec<Candidate> {
-    let mut found = vec![Candidate::new(view, None)];
+    let called = |name: &OsStr, disk| {
+        let names = siblings.called(name).into_iter();
+        names.map(move |name| Candidate { name, disk })
+    };
+    let mut found: Vec<_> = called(view, None).collect();
     let rest = view.as_bytes().strip_suffix(SUFFIX).unwrap_or_default();
     let mut add = |stem: &[u8], disk| {
         if !stem.is_empty() {
             let stem = OsStr::from_bytes(stem);
-            found.push(Candidate::new(stem, disk));
+            found.extend(called(stem, disk));
             let names = siblings.with_stem(stem);
             found.extend(names.into_iter().map(|name| Candidate { name, disk }));
         }
@@ -225,11 +237,12 @@ fn is_wanted_by_other(view: &OsStr, me: &Candidate, siblings: &impl Siblings) ->
         other != me
             && match siblings.claim(&other.name) {
                 None => false,
-                Some(Claim::Own) => other.name == view,
+                Some(Claim::Own) => siblings.are_one(&other.name, view),
                 Some(claim) => {
                     claim.includes(other.disk)
-                        && (other.short_name() == view
-                            || other.full_name() == view && is_displaced(other, siblings))
+                        && (siblings.are_one(&other.short_name(), view)
+                            || siblings.are_one(&other.full_name(), view)
+                                && is_displaced(other, siblings))
                 }
             }
     })

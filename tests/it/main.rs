@@ -7,6 +7,7 @@
 mod announce;
 mod attributes;
 mod bytes;
+mod case;
 mod cat;
 mod check;
 mod cluster;
@@ -48,3 +49,6 @@ mod versions;
 mod warnings;
 mod watching;
 mod writers;
+mod writers_model;
+mod writers_soak;
+mod writers_table;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::harness::images::Aligned;
 use crate::harness::process::test_file;
 use crate::harness::{Lab, MIB, Mount, Rng, run_ok, stdout_of, tool};
 
@@ -24,7 +25,7 @@ const REPLACED: u64 = 4;
 const VERSIONS: u64 = 24;
 const SIZE: u64 = 3 * MIB + 1000;
 
-fn duration() -> Duration {
+pub(crate) fn duration() -> Duration {
     let seconds = std::env::var("VHDFS_SOAK_SECONDS").ok();
     let seconds = seconds.map_or(20, |text| text.parse().expect("a number of seconds"));
     Duration::from_secs(seconds)
@@ -110,23 +111,8 @@ fn read_for_a_while(
     reads
 }
 
-/// Memory that O_DIRECT takes.
-struct Aligned(Vec<u8>, usize);
-
-impl Aligned {
-    fn new() -> Self {
-        let memory = vec![0; MIB as usize + 4096];
-        let start = memory.as_ptr().align_offset(4096);
-        Self(memory, start)
-    }
-
-    fn get(&mut self, length: usize) -> &mut [u8] {
-        &mut self.0[self.1..][..length]
-    }
-}
-
 /// Resident memory in KiB and number of descriptors of a process.
-fn usage(pid: u32) -> (u64, usize) {
+pub(crate) fn usage(pid: u32) -> (u64, usize) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let memory = memory.and_then(|text| text.trim().strip_suffix(" kB"));

@@ -1,18 +1,19 @@
 //! Whoever writes a source, and however: a view is one version of it, or an error.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::harness::images::{open_past_cache, writable};
 use crate::harness::process::tool;
+use crate::harness::writing::{BLOCK, Mapping};
 use crate::harness::{
-    FileSystem, Lab, MIB, Mount, Options, User, errno_of, eventually, lines_with, oracle_verify,
-    random_image, run_ok, stdout_of, vhdfs,
+    FileSystem, Lab, Loop, MIB, Mount, Options, User, errno_of, eventually, lines_with,
+    oracle_verify, random_image, run, run_ok, stdout_of, vhdfs,
 };
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
@@ -64,13 +65,11 @@ fn mount(folder: &Path, arguments: &[&str]) -> Mount {
         .args(never)
         .args(arguments)
         .allow_log("for writing")
+        .allow_log("write lease")
         .allow_log("ESTALE")
         .foreground()
         .mount(folder)
 }
-
-/// The size of an image whose blocks all say which version they are of.
-const BLOCK: usize = 64 << 10;
 
 fn stamped(version: u8) -> Vec<u8> {
     vec![version; BLOCK]
@@ -92,63 +91,9 @@ fn version_of(view: &Path, size: usize) -> io::Result<u8> {
     Ok(seen.expect("a block"))
 }
 
-/// A shared mapping of a whole file, whose descriptor is closed; in a process of its own.
-struct Mapping {
-    process: Child,
-    answers: BufReader<ChildStdout>,
-}
-
-/// Maps the file that it is given, then stores what its input says: start, end, byte.
-const MAPPER: &str = r"
-import mmap, sys
-with open(sys.argv[1], 'r+b') as file:
-    mapping = mmap.mmap(file.fileno(), 0)
-print('mapped', flush=True)
-for line in sys.stdin:
-    start, end, byte = map(int, line.split())
-    mapping[start:end] = bytes([byte]) * (end - start)
-    print('stored', flush=True)
-";
-
-impl Mapping {
-    fn of(path: &Path) -> Self {
-        let mut process = Command::new(tool("python3"))
-            .args(["-c", MAPPER])
-            .arg(path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 runs");
-        let answers = BufReader::new(process.stdout.take().expect("its output"));
-        let mut mapping = Self { process, answers };
-        mapping.expect("mapped\n");
-        mapping
-    }
-
-    fn fill(&mut self, range: std::ops::Range<usize>, byte: u8) {
-        let input = self.process.stdin.as_mut().expect("its input");
-        writeln!(input, "{} {} {byte}", range.start, range.end).expect("a store");
-        self.expect("stored\n");
-    }
-
-    #[track_caller]
-    fn expect(&mut self, expected: &str) {
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).expect("an answer");
-        assert_eq!(answer, expected);
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        self.process.wait().expect("the end of the mapping");
-    }
-}
-
 #[test]
 fn a_source_that_is_open_for_writing_is_not_opened_and_the_log_says_who_has_it() {
-    let case = Case::new(&["--sandbox=off"]);
+    let case = Case::new(&[]);
     let mut writer = Command::new(tool("sleep"))
         .arg("600")
         .stdout(writable(&case.raw))
@@ -163,9 +108,64 @@ fn a_source_that_is_open_for_writing_is_not_opened_and_the_log_says_who_has_it()
 }
 
 #[test]
+fn the_confined_daemon_says_who_writes_through_another_mount_as_another_user() {
+    let case = Case::new(&["--sandbox=require"]);
+    let other = case._lab.folder("other");
+    let source = case.raw.parent().expect("a folder");
+    run_ok(
+        Command::new(tool("mount"))
+            .arg("--bind")
+            .arg(source)
+            .arg(&other),
+    );
+    let mut writer = User::ordinary()
+        .command(tool("sleep"))
+        .arg("600")
+        .stdout(writable(&other.join("a.raw")))
+        .spawn()
+        .expect("a process");
+    assert_eq!(errno_of(File::open(case.view())), Errno::BUSY);
+    let name = format!("sleep, process {}", writer.id());
+    case.assert_log_says(&["open for writing", &name]);
+    writer.kill().expect("kill");
+    writer.wait().expect("its end");
+    run_ok(Command::new(tool("umount")).arg("-l").arg(&other));
+}
+
+/// Takes a write lease on the file of its first argument, and gives it back to nobody.
+const LEASER: &str = r"
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('leased', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn a_write_lease_of_somebody_else_is_not_waited_for() {
+    let case = Case::new(&[]);
+    let mut leaser = Command::new(tool("python3"))
+        .args(["-c", LEASER])
+        .arg(&case.raw)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 runs");
+    let mut answer = [0; 7];
+    let output = leaser.stdout.as_mut().expect("its output");
+    output.read_exact(&mut answer).expect("a lease");
+    assert_eq!(errno_of(case.view().metadata()), Errno::BUSY);
+    case.assert_log_says(&["write lease"]);
+    drop(leaser.stdin.take());
+    leaser.wait().expect("its end");
+    oracle_verify(&case.raw, &case.view());
+}
+
+#[test]
 fn a_mapping_without_a_descriptor_counts_as_open_for_writing() {
     let case = Case::new(&[]);
-    let mut mapping = Mapping::of(&case.raw);
+    let mut mapping = Mapping::of(&case.raw, false);
     mapping.fill(0..SIZE / 2, b'B');
     assert_eq!(errno_of(File::open(case.view())), Errno::BUSY);
     mapping.fill(SIZE / 2..SIZE, b'B');
@@ -188,7 +188,7 @@ fn a_view_gives_way_to_a_mapping_and_never_mixes() {
     let view = open_past_cache(&case.view());
     let mut block = vec![0; 4096];
     view.read_exact_at(&mut block, 0).expect("a settled view");
-    let mut mapping = Mapping::of(&case.raw);
+    let mut mapping = Mapping::of(&case.raw, false);
     for step in 0..8 {
         mapping.fill(step * SIZE / 8..(step + 1) * SIZE / 8, b'B');
         let read = view.read_at(&mut block, (step * SIZE / 8) as u64);
@@ -258,7 +258,7 @@ fn stores_to_a_mapping_are_never_mixed_with_what_was_there() {
     let case = Case::new(&[]);
     fs::write(&case.raw, vec![0; SIZE]).expect("a source");
     assert_no_mix(&case, |version| {
-        let mut mapping = Mapping::of(&case.raw);
+        let mut mapping = Mapping::of(&case.raw, false);
         for start in (0..SIZE).step_by(BLOCK) {
             mapping.fill(start..start + BLOCK, version);
         }
@@ -297,33 +297,16 @@ fn two_writes_within_a_second_are_two_versions_on_ext4_with_a_clock_of_seconds()
     assert_writes_within_a_tick_are_seen(&ext4.folder("source"));
 }
 
-/// A loop device, gone with the value.
-struct LoopDevice(PathBuf);
-
-impl LoopDevice {
-    fn new(backing: &Path, options: &[&str]) -> Self {
-        let mut command = Command::new(tool("losetup"));
-        command.args(["-f", "--show"]).args(options).arg(backing);
-        Self(stdout_of(&mut command).trim().into())
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        run_ok(Command::new(tool("losetup")).arg("-d").arg(&self.0));
-    }
-}
-
 #[test]
 fn what_is_written_to_a_device_is_seen_by_the_next_open() {
     let lab = Lab::new();
     let (folder, backing) = (lab.folder("source"), lab.path().join("backing"));
     random_image(&backing, 1, MIB);
-    let device = LoopDevice::new(&backing, &[]);
-    symlink(&device.0, folder.join("a.raw")).expect("a link");
+    let device = Loop::writable(&backing);
+    symlink(device.path(), folder.join("a.raw")).expect("a link");
     // Another node of it, so that not even the times of the first one move.
     let other = lab.path().join("node");
-    let number = rustix::fs::stat(&device.0).expect("a device").st_rdev;
+    let number = rustix::fs::stat(device.path()).expect("a device").st_rdev;
     let (kind, mode) = (rustix::fs::FileType::BlockDevice, Mode::RUSR | Mode::WUSR);
     rustix::fs::mknodat(CWD, &other, kind, mode, number).expect("a node");
     let mount = mount(&folder, &["--allow-devices"]);
@@ -361,11 +344,11 @@ fn a_device_that_is_in_use_is_not_opened() {
 #[test]
 fn a_file_behind_a_loop_device_is_open_for_writing_unless_the_device_is_read_only() {
     let case = Case::new(&[]);
-    let device = LoopDevice::new(&case.raw, &[]);
+    let device = Loop::writable(&case.raw);
     assert_eq!(errno_of(File::open(case.view())), Errno::BUSY);
     drop(device);
     eventually("the end of the device", || File::open(case.view()).is_ok());
-    let device = LoopDevice::new(&case.raw, &["--read-only"]);
+    let device = Loop::read_only(&case.raw);
     oracle_verify(&case.raw, &case.view());
     drop(device);
 }
@@ -484,6 +467,67 @@ fn a_version_that_was_given_up_has_another_inode_number() {
         let after = case.view().metadata().expect("a view");
         after.ino() != before.ino()
     });
+}
+
+#[test]
+fn a_file_system_swapped_for_its_twin_is_another_version() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    let sub = folder.join("sub");
+    fs::create_dir(&sub).expect("a folder");
+    let twin = |name: &str, byte: u8| {
+        let content = lab.folder(name);
+        fs::write(content.join("a.raw"), vec![byte; BLOCK]).expect("an image");
+        let image = lab.path().join(format!("{name}.squashfs"));
+        run_ok(
+            Command::new(tool("mksquashfs"))
+                .arg(&content)
+                .arg(&image)
+                .args(["-quiet", "-no-progress", "-noD", "-noF", "-no-fragments"])
+                .args([
+                    "-all-time",
+                    "1000000000",
+                    "-mkfs-time",
+                    "1000000000",
+                    "-all-root",
+                ]),
+        );
+        image
+    };
+    let twins = [twin("one", 1), twin("two", 2)];
+    let mount = mount(&folder, &[]);
+    let view = mount.join("sub/a.vhd");
+    let attach = |device: &Loop| {
+        let mut command = Command::new(tool("mount"));
+        run_ok(command.args(["-o", "ro"]).arg(device.path()).arg(&sub));
+    };
+    let detach = || run_ok(Command::new(tool("umount")).arg(&sub));
+    eventually("the same device for both", || {
+        let device = Loop::read_only(&twins[0]);
+        attach(&device);
+        eventually("the first file system", || {
+            version_of(&view, BLOCK).is_ok_and(|version| version == 1)
+        });
+        detach();
+        let path = device.path().to_path_buf();
+        drop(device);
+        let mut again = Command::new(tool("losetup"));
+        // Another test may have taken the device meanwhile.
+        if !run(again.arg("-r").arg(&path).arg(&twins[1]))
+            .status
+            .success()
+        {
+            return false;
+        }
+        let device = Loop::attached(path);
+        attach(&device);
+        eventually("the other file system", || {
+            version_of(&view, BLOCK).is_ok_and(|version| version == 2)
+        });
+        detach();
+        true
+    });
+    mount.unmount();
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! It ends this one mount, which takes CAP_SYS_ADMIN or a setuid program, and Landlock permits no
 //! unmounting at all. And it makes unnamed files for snapshots beside the sources, so that the
 //! daemon itself needs no right to write below the source folder. In the end it removes the mount
-//! point if that was made for the mount. It does nothing else, and ends with the
-//! daemon.
+//! point if that was made for the mount. And it finds out who has a source open for writing, which
+//! takes a look at all processes. It does nothing else, and ends with the daemon.
 
 mod process;
 mod protocol;
@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use crate::folder::writers::{FindWriters, Writer};
 use crate::mount::table::DeviceNumber;
 use crate::mount::unmount::UnmountError;
 use crate::serve::image::UnnamedFiles;
@@ -90,6 +91,7 @@ impl Broker {
             Reply::Covered => UnmountError::Covered(path),
             Reply::Denied => UnmountError::Denied(path),
             Reply::Failed(text) => failed(text),
+            Reply::Writers(_) => failed("the broker is confused".into()),
             Reply::Errno(code) => UnmountError::Failed(path, io::Error::from_raw_os_error(code)),
         })
     }
@@ -109,6 +111,15 @@ impl UnnamedFiles for Broker {
             (Reply::Done, Some(file)) => Ok(file),
             (Reply::Errno(code), _) => Err(Errno::from_raw_os_error(code)),
             _ => Err(Errno::PIPE),
+        }
+    }
+}
+
+impl FindWriters for Broker {
+    fn writers_of(&self, file: BorrowedFd<'_>) -> Vec<Writer> {
+        match ask(&self.files, Request::Writers, Some(file)) {
+            Ok((Reply::Writers(writers), _)) => writers,
+            _ => Vec::new(),
         }
     }
 }

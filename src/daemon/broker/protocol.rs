@@ -8,6 +8,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::folder::writers::Writer;
 use crate::mount::table::DeviceNumber;
 
 use rustix::cmsg_space;
@@ -33,6 +34,8 @@ pub(super) enum Request {
     RemoveMountpoint,
     /// Make an unnamed file in the folder that comes with the request.
     UnnamedFile,
+    /// Find out who has the file open for writing that comes with the request.
+    Writers,
 }
 
 /// What the broker replies.
@@ -50,6 +53,8 @@ pub(super) enum Reply {
     Denied,
     /// The system's error.
     Errno(i32),
+    /// These processes write.
+    Writers(Vec<Writer>),
     /// Another failure, in words.
     Failed(String),
 }
@@ -64,6 +69,7 @@ impl Request {
             }
             Self::RemoveMountpoint => vec![b'r'],
             Self::UnnamedFile => vec![b'f'],
+            Self::Writers => vec![b'w'],
         }
     }
 
@@ -80,6 +86,7 @@ impl Request {
             }
             (b'r', []) => Some(Self::RemoveMountpoint),
             (b'f', []) => Some(Self::UnnamedFile),
+            (b'w', []) => Some(Self::Writers),
             _ => None,
         }
     }
@@ -94,6 +101,12 @@ impl Reply {
             Self::Covered => vec![b'c'],
             Self::Denied => vec![b'd'],
             Self::Errno(code) => [&b"e"[..], &code.to_le_bytes()].concat(),
+            Self::Writers(writers) => {
+                let lines = writers
+                    .iter()
+                    .map(|writer| format!("{} {}\n", writer.pid, writer.name.replace('\n', " ")));
+                [b"w", lines.collect::<String>().as_bytes()].concat()
+            }
             Self::Failed(text) => [b"-", text.as_bytes()].concat(),
         };
         message.truncate(MESSAGE);
@@ -110,6 +123,17 @@ impl Reply {
             b'c' => Self::Covered,
             b'd' => Self::Denied,
             b'e' => Self::Errno(i32::from_le_bytes(rest.try_into().ok()?)),
+            b'w' => {
+                let lines = String::from_utf8_lossy(rest).into_owned();
+                let writers = lines.lines().filter_map(|line| {
+                    let (pid, name) = line.split_once(' ')?;
+                    Some(Writer {
+                        pid: pid.parse().ok()?,
+                        name: name.to_owned(),
+                    })
+                });
+                Self::Writers(writers.collect())
+            }
             b'-' => Self::Failed(String::from_utf8_lossy(rest).into_owned()),
             _ => return None,
         })
@@ -168,6 +192,7 @@ mod tests {
                 lazy: true,
             },
             Request::UnnamedFile,
+            Request::Writers,
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
@@ -178,6 +203,17 @@ mod tests {
             Reply::Covered,
             Reply::Denied,
             Reply::Errno(-5),
+            Reply::Writers(Vec::new()),
+            Reply::Writers(vec![
+                Writer {
+                    pid: 7,
+                    name: "a b".into(),
+                },
+                Writer {
+                    pid: 8,
+                    name: "c".into(),
+                },
+            ]),
             Reply::Failed("no".into()),
         ] {
             assert_eq!(Reply::decode(&reply.encode()), Some(reply));

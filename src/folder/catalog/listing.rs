@@ -1,6 +1,6 @@
 //! The entries of one folder: all of them at one moment, or one of them asked for by name.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -8,11 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::{Catalog, Directory, Found, Skip, contents};
 use crate::folder::beneath;
+use crate::folder::case::{self, Comparison};
 use crate::folder::metadata::Metadata;
 use crate::folder::missing;
-use crate::folder::names::{self, Claim, Siblings};
+use crate::folder::names::{self, Claim, DiskNumber, Siblings};
 
 /// The names that a folder held at one moment, in the order of their bytes.
 ///
@@ -22,6 +25,45 @@ pub struct Listing {
     directory: Arc<Directory>,
     handle: OwnedFd,
     names: Vec<OsString>,
+    /// Where the folder ignores case.
+    folded: Option<FoldedNames>,
+}
+
+/// The names of a folder that ignores case, by what its file system may take for one.
+#[derive(Debug)]
+struct FoldedNames {
+    /// Each folded, with its place in the listing.
+    names: Vec<(OsString, usize)>,
+    /// Their stems.
+    stems: Vec<(OsString, usize)>,
+}
+
+impl FoldedNames {
+    fn of(names: &[OsString]) -> io::Result<Self> {
+        let sorted = |part: fn(&OsStr) -> &OsStr| {
+            let mut folded = Vec::new();
+            let reserved = folded.try_reserve_exact(names.len());
+            reserved.map_err(|_| Errno::NOMEM)?;
+            let all = names.iter().enumerate();
+            folded.extend(all.map(|(place, name)| (case::fold(part(name)), place)));
+            folded.sort_unstable();
+            io::Result::Ok(folded)
+        };
+        Ok(Self {
+            names: sorted(|name| name)?,
+            stems: sorted(names::stem)?,
+        })
+    }
+
+    /// The places of those in `sorted` that are one with `name`.
+    fn find(sorted: &[(OsString, usize)], name: &OsStr) -> impl Iterator<Item = usize> {
+        let folded = case::fold(name);
+        let first = sorted.partition_point(|(known, _)| *known < folded);
+        let found = sorted[first..].iter();
+        found
+            .take_while(move |(known, _)| *known == folded)
+            .map(|(_, place)| *place)
+    }
 }
 
 impl Listing {
@@ -35,10 +77,15 @@ impl Listing {
             None => beneath::entry_names(&handle)?,
         };
         names.sort_unstable();
+        let folded = match only {
+            None if case::ignores_case(&handle, &names) => Some(FoldedNames::of(&names)?),
+            _ => None,
+        };
         Ok(Self {
             directory,
             handle,
             names,
+            folded,
         })
     }
 
@@ -107,6 +154,24 @@ impl Listing {
         format.and_then(contents::refusal).unwrap_or(skip)
     }
 
+    /// What appears under `view` of all that is listed; `NotFound` as a skip if nothing does.
+    fn find(&self, catalog: &Catalog, view: &OsStr) -> Result<Found, Skip> {
+        let siblings = ListedSiblings {
+            listing: self,
+            catalog,
+        };
+        let Some((name, number, _)) = names::source_of(view, &siblings) else {
+            return Err(gone());
+        };
+        let found = catalog.examine(&self.directory, self.handle.as_fd(), &name)?;
+        found.with_disk(index_of(number))
+    }
+
+    fn at(&self, places: impl Iterator<Item = usize>) -> Vec<OsString> {
+        let names = places.filter_map(|place| self.names.get(place));
+        names.cloned().collect()
+    }
+
     fn contains(&self, name: &OsStr) -> bool {
         let found = self
             .names
@@ -132,7 +197,21 @@ impl Siblings for ListedSiblings<'_> {
         claim_of(name, &found)
     }
 
+    fn called(&self, name: &OsStr) -> Vec<OsString> {
+        match &self.listing.folded {
+            Some(folded) => self.listing.at(FoldedNames::find(&folded.names, name)),
+            None => vec![name.to_owned()],
+        }
+    }
+
+    fn are_one(&self, name: &OsStr, other: &OsStr) -> bool {
+        name == other || self.listing.folded.is_some() && case::fold(name) == case::fold(other)
+    }
+
     fn with_stem(&self, stem: &OsStr) -> Vec<OsString> {
+        if let Some(folded) = &self.listing.folded {
+            return self.listing.at(FoldedNames::find(&folded.stems, stem));
+        }
         // All names that begin with the stem and a dot stand together.
         let mut prefix = stem.to_owned();
         prefix.push(".");
@@ -147,12 +226,14 @@ impl Siblings for ListedSiblings<'_> {
     }
 }
 
-/// A folder of which single entries are asked for, without reading it.
+/// A folder of which single entries are asked for, without reading it as long as it tells cases apart.
 pub(super) struct LiveSiblings<'a> {
     catalog: &'a Catalog,
     directory: &'a Arc<Directory>,
     handle: OwnedFd,
     examined: RefCell<HashMap<OsString, Result<Found, Skip>>>,
+    /// Whether it seems to ignore case; `None` as long as no name was tried.
+    seems_to_ignore_case: Cell<Option<bool>>,
 }
 
 impl<'a> LiveSiblings<'a> {
@@ -161,23 +242,50 @@ impl<'a> LiveSiblings<'a> {
         directory: &'a Arc<Directory>,
         handle: OwnedFd,
     ) -> Self {
+        let known = match Comparison::of(handle.as_fd()) {
+            Comparison::Exact => Some(false),
+            Comparison::IgnoringCase => Some(true),
+            Comparison::Unknown => None,
+        };
         Self {
             catalog,
             directory,
             handle,
             examined: RefCell::default(),
+            seems_to_ignore_case: Cell::new(known),
         }
     }
 
     /// What appears under `view`; a skip for `NotFound` if nothing does.
     pub(super) fn find(self, view: &OsStr) -> Result<Found, Skip> {
-        let gone = || Err(missing::not_found().into());
-        let Some((name, number, _)) = names::source_of(view, &self) else {
-            return gone();
+        let ignores_case = || self.seems_to_ignore_case.get() == Some(true);
+        let source = match ignores_case() {
+            true => None,
+            // This may find out that case is ignored.
+            false => names::source_of(view, &self),
+        };
+        if ignores_case() {
+            // A file answers to many names there, and one of them is its own.
+            let listing = Listing::read(self.directory.clone(), self.handle, None)?;
+            return listing.find(self.catalog, view);
+        }
+        let Some((name, number, _)) = source else {
+            return Err(gone());
         };
         let found = self.examined.into_inner().remove(&name);
-        let index = number.map_or(0, |number| number as usize - 1);
-        found.unwrap_or_else(gone)?.with_disk(index)
+        found
+            .unwrap_or_else(|| Err(gone()))?
+            .with_disk(index_of(number))
+    }
+
+    /// Whether there is an entry `name`. The first that there is tells whether case matters here.
+    fn has(&self, name: &OsStr) -> bool {
+        let is_there = beneath::entry_metadata(self.handle.as_fd(), name).is_ok();
+        if is_there && self.seems_to_ignore_case.get().is_none() {
+            let seems = case::is_found_in_other_case(self.handle.as_fd(), name);
+            self.seems_to_ignore_case.set(seems);
+        }
+        is_there
     }
 }
 
@@ -185,6 +293,9 @@ impl Siblings for LiveSiblings<'_> {
     fn claim(&self, name: &OsStr) -> Option<Claim> {
         if let Some(found) = self.examined.borrow().get(name) {
             return claim_of(name, found);
+        }
+        if self.seems_to_ignore_case.get().is_none() && !self.has(name) {
+            return None;
         }
         let found = self
             .catalog
@@ -196,9 +307,18 @@ impl Siblings for LiveSiblings<'_> {
 
     fn with_stem(&self, stem: &OsStr) -> Vec<OsString> {
         names::spellings(stem, self.catalog.options.selection.may_select_xz())
-            .filter(|name| beneath::entry_metadata(self.handle.as_fd(), name).is_ok())
+            .filter(|name| self.has(name))
             .collect()
     }
+}
+
+fn gone() -> Skip {
+    missing::not_found().into()
+}
+
+/// Which of the disks of an entry is meant, counted from 0.
+fn index_of(number: DiskNumber) -> usize {
+    number.map_or(0, |number| number as usize - 1)
 }
 
 /// An entry that cannot be read keeps its claim, so that its failure renames no other.

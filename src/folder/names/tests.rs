@@ -51,6 +51,35 @@ impl Siblings for Folder {
     }
 }
 
+/// A folder that ignores case.
+struct IgnoringCase(Folder);
+
+impl IgnoringCase {
+    fn matching(&self, part: impl Fn(&OsStr) -> &OsStr, wanted: &OsStr) -> Vec<OsString> {
+        let names = self.0.0.keys();
+        let matching = names.filter(|name| part(name).eq_ignore_ascii_case(wanted));
+        matching.cloned().collect()
+    }
+}
+
+impl Siblings for IgnoringCase {
+    fn claim(&self, name: &OsStr) -> Option<Claim> {
+        self.0.claim(name)
+    }
+
+    fn with_stem(&self, stem: &OsStr) -> Vec<OsString> {
+        self.matching(super::stem, stem)
+    }
+
+    fn called(&self, name: &OsStr) -> Vec<OsString> {
+        self.matching(|name| name, name)
+    }
+
+    fn are_one(&self, name: &OsStr, other: &OsStr) -> bool {
+        name.eq_ignore_ascii_case(other)
+    }
+}
+
 use Claim::{Derived, Own, Several};
 
 #[test]
@@ -190,6 +219,37 @@ fn spellings_are_all_names_of_a_stem() {
     }
 }
 
+#[test]
+fn where_case_is_ignored_names_that_differ_in_it_alone_are_one() {
+    let folder = IgnoringCase(Folder::of(&[
+        ("Disk.RAW", Derived),
+        ("disk.qcow2", Derived),
+        ("Own.VHD", Own),
+        ("own.raw", Derived),
+        ("alone.raw", Derived),
+    ]));
+    let view = |name: &str| {
+        let name = OsStr::new(name);
+        let view = view_name(name, None, folder.0.0[name], &folder).unwrap();
+        view.into_string().unwrap()
+    };
+    assert_eq!(view("Disk.RAW"), "Disk.RAW.vhd");
+    assert_eq!(view("disk.qcow2"), "disk.qcow2.vhd");
+    assert_eq!(view("Own.VHD"), "Own.VHD");
+    assert_eq!(view("own.raw"), "own.raw.vhd");
+    assert_eq!(view("alone.raw"), "alone.vhd");
+    for none in [
+        "disk.vhd",
+        "Disk.vhd",
+        "disk.raw.vhd",
+        "own.vhd",
+        "Alone.vhd",
+        "alone.VHD",
+    ] {
+        assert_eq!(source_of(OsStr::new(none), &folder), None, "{none}");
+    }
+}
+
 fn names() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec!["raw", "RAW", "img", "vhd", "ova", "xz", "x", "1-1"]);
     let end = prop::sample::select(vec!["", "-1", "-2"]);
@@ -233,6 +293,30 @@ proptest! {
             let found = source_of(view, &folder).map(|(name, disk, _)| (name, disk));
             let want = seen.get(view).map(|&(name, disk)| (name.clone(), disk));
             prop_assert_eq!(found, want);
+        }
+    }
+    #[test]
+    fn where_case_is_ignored_views_are_unique_without_it_and_found_again(
+        entries in proptest::collection::btree_map(names(), claims(), 1..12),
+    ) {
+        let mut alone = BTreeMap::new();
+        for (name, claim) in entries {
+            alone.entry(name.to_ascii_lowercase()).or_insert((name, claim));
+        }
+        let folder = IgnoringCase(Folder(alone.into_values().map(|(name, claim)| {
+            let own = claim == Own && !name.ends_with("vhd");
+            (name.into(), if own { Derived } else { claim })
+        }).collect()));
+        let mut seen = BTreeMap::new();
+        for (name, disk, claim) in folder.0.disks() {
+            let Ok(view) = view_name(name, disk, claim, &folder) else { continue };
+            let folded = view.to_ascii_lowercase();
+            prop_assert_eq!(seen.insert(folded, (name, disk)), None, "{:?} twice", view);
+            prop_assert_eq!(source_of(&view, &folder), Some((name.clone(), disk, claim)));
+            let turned = view.to_ascii_uppercase();
+            if turned != view {
+                prop_assert_eq!(source_of(&turned, &folder), None);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -13,7 +14,7 @@ use crate::folder::missing;
 use crate::folder::opened::Source;
 use crate::folder::settle::Writers;
 use crate::folder::source::{Freshness, SourceFile};
-use crate::folder::writers;
+use crate::folder::writers::{self, FindWriters, Writer};
 use disk::format::Damage;
 use disk::gpt;
 use disk::{ByteRange, Disk, Prefix};
@@ -62,6 +63,17 @@ pub struct Opening {
     pub gpt: GptPolicy,
     /// What is done if a source is open for writing.
     pub writers: Writers,
+    /// Who finds out who that is, if it is not this process.
+    pub finder: Option<Arc<dyn FindWriters>>,
+}
+
+impl Opening {
+    fn writers_of(&self, source: &SourceFile) -> Vec<Writer> {
+        match &self.finder {
+            Some(finder) => finder.writers_of(source.as_fd()),
+            None => writers::of(source.as_fd()).collect(),
+        }
+    }
 }
 
 impl OpenImage {
@@ -77,7 +89,7 @@ impl OpenImage {
         if let Some(file) = written
             && opening.writers == Writers::Refuse
         {
-            return Err(Refusal::Written(writers::of(file)));
+            return Err(Refusal::Written(opening.writers_of(file)));
         }
         let patches = if opening.gpt == GptPolicy::Relocate && !image.keeps_bytes() {
             let disk = Prefix::new(&source, image.disk_size());
@@ -94,7 +106,7 @@ impl OpenImage {
                 let clone = opening.snapshots.demand(&source, &layout, beside);
                 // The next is of another moment, and its times may be the same.
                 catalog.give_up(image);
-                let refused = |error| Refusal::WrittenUncloned(writers::of(file), error);
+                let refused = |error| Refusal::WrittenUncloned(opening.writers_of(file), error);
                 Some(clone.map_err(refused)?)
             }
             _ => opening.snapshots.take(&source, &layout, beside)?,

@@ -93,9 +93,19 @@ impl Loop {
         Self::attach(image, &["--read-only"])
     }
 
+    /// A device whose writes are the image's.
+    pub(crate) fn writable(image: &Path) -> Self {
+        Self::attach(image, &[])
+    }
+
     /// A device of sectors of so many bytes.
     pub(crate) fn with_sectors_of(image: &Path, bytes: u64) -> Self {
         Self::attach(image, &[&format!("--sector-size={bytes}")])
+    }
+
+    /// A device that was attached by other means.
+    pub(crate) fn attached(device: PathBuf) -> Self {
+        Self(device)
     }
 
     fn attach(image: &Path, options: &[&str]) -> Self {

@@ -130,3 +130,18 @@ pub(crate) fn writable(path: &Path) -> File {
         .open(path)
         .expect("the source")
 }
+
+/// Memory that O_DIRECT takes.
+pub(crate) struct Aligned(Vec<u8>, usize);
+
+impl Aligned {
+    pub(crate) fn new() -> Self {
+        let memory = vec![0; MIB as usize + 4096];
+        let start = memory.as_ptr().align_offset(4096);
+        Self(memory, start)
+    }
+
+    pub(crate) fn get(&mut self, length: usize) -> &mut [u8] {
+        &mut self.0[self.1..][..length]
+    }
+}

@@ -3,6 +3,7 @@
 
 pub(crate) mod azurite;
 pub(crate) mod devices;
+pub(crate) mod ignoring_case;
 pub(crate) mod images;
 pub(crate) mod inside;
 pub(crate) mod log;
@@ -18,6 +19,7 @@ mod tests;
 pub(crate) mod tree;
 pub(crate) mod user;
 pub(crate) mod views;
+pub(crate) mod writing;
 
 pub(crate) use azurite::Azurite;
 pub(crate) use devices::{FileSystem, Loop};

@@ -1,0 +1,109 @@
+//! Folders that ignore case: what is listed can be opened, and nothing else.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::harness::ignoring_case::IgnoringCase;
+use crate::harness::{
+    Lab, MIB, Mount, assert_tree, errno_of, oracle_verify, random_image, run_ok, tool, tree,
+};
+use rustix::io::Errno;
+
+/// NTFS as a program serves it that finds files in any case; unmounted with the value.
+pub(crate) struct Ntfs {
+    pub(crate) folder: PathBuf,
+    _lab: Lab,
+}
+
+impl Ntfs {
+    pub(crate) fn new() -> Self {
+        let lab = Lab::new();
+        let (image, folder) = (lab.path().join("image"), lab.folder("ntfs"));
+        File::create(&image)
+            .and_then(|file| file.set_len(32 << 20))
+            .expect("a sparse file");
+        run_ok(
+            Command::new(tool("mkfs.ntfs"))
+                .args(["-F", "-Q", "-q"])
+                .arg(&image),
+        );
+        run_ok(
+            Command::new(tool("lowntfs-3g"))
+                .args(["-o", "ignore_case"])
+                .arg(&image)
+                .arg(&folder),
+        );
+        Self { folder, _lab: lab }
+    }
+}
+
+impl Drop for Ntfs {
+    fn drop(&mut self) {
+        run_ok(Command::new(tool("umount")).arg("-l").arg(&self.folder));
+    }
+}
+
+#[test]
+fn what_is_listed_opens_and_nothing_else_where_case_is_ignored() {
+    let ntfs = Ntfs::new();
+    random_image(&ntfs.folder.join("Disk.RAW"), 1, MIB);
+    random_image(&ntfs.folder.join("Sub/Other.img"), 2, MIB);
+    assert!(ntfs.folder.join("DISK.raw").exists(), "case matters here");
+    // Look-ups before any listing: each has to find its name alone.
+    let mount = Mount::new(&ntfs.folder);
+    for name in ["disk.vhd", "sub/other.vhd"] {
+        File::open(mount.join(name)).expect("a view that is listed");
+    }
+    for name in [
+        "Disk.vhd",
+        "DISK.VHD",
+        "disk.raw.vhd",
+        "disk.RAW.vhd",
+        "Sub",
+        "SUB/other.vhd",
+    ] {
+        let found = mount.join(name).symlink_metadata();
+        assert_eq!(errno_of(found), Errno::NOENT, "{name}");
+    }
+    assert_tree(mount.path(), ["disk.vhd", "sub", "sub/other.vhd"]);
+    oracle_verify(&ntfs.folder.join("disk.raw"), &mount.join("disk.vhd"));
+    let views = tree(mount.path());
+    for view in views.iter().filter(|view| mount.join(view).is_file()) {
+        fs::read(mount.join(view)).expect("a view that is listed");
+    }
+    mount.unmount();
+}
+
+#[test]
+fn names_that_differ_in_case_alone_are_one_where_case_is_ignored() {
+    let lab = Lab::new();
+    let folder = lab.folder("source");
+    let image = |byte| vec![byte; 4096];
+    let files = [
+        ("Disk.RAW", image(1)),
+        ("disk.img", image(2)),
+        ("Alone.Raw", image(3)),
+    ];
+    let _files = IgnoringCase::on(&folder, &files);
+    assert!(folder.join("ALONE.raw").exists(), "case matters here");
+    let mount = Mount::new(&folder);
+    for (name, byte) in [("Disk.RAW.vhd", 1), ("disk.img.vhd", 2), ("Alone.vhd", 3)] {
+        let view = fs::read(mount.join(name)).expect("a view that is listed");
+        assert!(view[..4096] == image(byte), "{name}");
+    }
+    for name in [
+        "Disk.vhd",
+        "disk.vhd",
+        "disk.raw.vhd",
+        "DISK.img.vhd",
+        "alone.vhd",
+        "ALONE.vhd",
+        "Alone.Raw.vhd",
+    ] {
+        let found = mount.join(name).symlink_metadata();
+        assert_eq!(errno_of(found), Errno::NOENT, "{name}");
+    }
+    assert_tree(mount.path(), ["Alone.vhd", "Disk.RAW.vhd", "disk.img.vhd"]);
+    mount.unmount();
+}
