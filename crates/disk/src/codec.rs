@@ -1,8 +1,11 @@
 //! Decompressing one block.
 
+use std::io;
+
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd_safe::DCtx;
 
+use crate::cache::Source;
 use crate::format::{XzBlock, decode_xz};
 
 /// How a block is compressed.
@@ -23,26 +26,38 @@ pub(crate) enum Codec {
 const DECODER_MEMORY: u64 = 256 << 10;
 
 impl Codec {
-    /// Memory that decoding a block of `length` bytes takes beside input and output, in bytes.
-    pub(crate) fn memory(self, length: usize) -> u64 {
-        match self {
+    /// Memory that decoding `packed` bytes to a block of `length` takes beside that block, in bytes.
+    pub(crate) fn memory(self, packed: u64, length: usize) -> u64 {
+        DECODER_MEMORY.saturating_add(match self {
             // The dictionary.
-            Self::Xz(_) => DECODER_MEMORY + length as u64 * 3 / 2,
-            _ => DECODER_MEMORY,
-        }
+            Self::Xz(_) => length as u64 * 3 / 2,
+            _ => packed,
+        })
     }
 
     /// The first `length` bytes that `packed` decompresses to; `None` if it is damaged or gives fewer.
     ///
     /// What follows in the input after these is not looked at, so that a block that claims
     /// to be larger takes neither memory nor time.
-    pub(crate) fn decode(self, packed: &[u8], length: usize) -> Option<Vec<u8>> {
-        match self {
-            Self::Deflate => inflate(packed, length, false),
-            Self::Zlib => inflate(packed, length, true),
-            Self::Zstd => zstd(packed, length),
-            Self::Xz(block) => decode_xz(packed, length, block),
-        }
+    ///
+    /// # Errors
+    ///
+    /// The file's own.
+    pub(crate) fn decode(
+        self,
+        packed: &mut Source<'_>,
+        length: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
+        Ok(match self {
+            Self::Deflate => inflate(&packed.all()?, length, false),
+            Self::Zlib => inflate(&packed.all()?, length, true),
+            Self::Zstd => zstd(&packed.all()?, length),
+            Self::Xz(block) => {
+                let decoded = decode_xz(&mut *packed, length, block);
+                packed.check()?;
+                decoded
+            }
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::contents::OpenFile;
+use super::open_file::OpenFile;
 use super::{Catalog, Image};
 use crate::folder::beneath::Target;
 use crate::folder::metadata::{Kind, Metadata};
@@ -123,15 +123,15 @@ impl Further {
 }
 
 impl Catalog {
-    /// The disk number `disk` of an image whose file is `given`. The further files that it asks for
-    /// are added to `further`.
+    /// The disk number `disk` of an image whose file is `given`, and what tells of the others. The further files that
+    /// it asks for are added to `further`.
     pub(super) fn open_disk(
         &self,
         image: &Image,
         given: Given,
         disk: usize,
         further: &mut Vec<Further>,
-    ) -> Result<Container, OpenError> {
+    ) -> (Opening, Result<Container, OpenError>) {
         self.parse(given, disk, |need| {
             let of = match need.of.checked_sub(1) {
                 None => image.file_path(),
@@ -152,28 +152,32 @@ impl Catalog {
         })
     }
 
-    /// The disk number `disk` of an image: parses it, and asks `open` for each further file.
+    /// The disk number `disk` of an image, and what tells of the others: parses it, and asks `open` for each further file.
     pub(super) fn parse(
         &self,
         given: Given,
         disk: usize,
         mut open: impl FnMut(&Need) -> Result<Given, OpenError>,
-    ) -> Result<Container, OpenError> {
+    ) -> (Opening, Result<Container, OpenError>) {
         let options = Options {
             chains: self.options.chains,
             compressed: self.options.compressed,
             disk,
         };
         let mut opening = Opening::new(given, options, Arc::clone(&self.caches));
-        loop {
-            match opening.step()? {
-                Step::Ready(disk) => return Ok(disk),
-                Step::Needs(needs) => {
-                    let given: Result<Vec<_>, _> = needs.iter().map(&mut open).collect();
-                    opening.give(given?)?;
+        let mut parse = || {
+            loop {
+                match opening.step()? {
+                    Step::Ready(disk) => return Ok(disk),
+                    Step::Needs(needs) => {
+                        let given: Result<Vec<_>, _> = needs.iter().map(&mut open).collect();
+                        opening.give(given?)?;
+                    }
                 }
             }
-        }
+        };
+        let parsed = parse();
+        (opening, parsed)
     }
 
     /// Finds the further file that the file at `of` needs.

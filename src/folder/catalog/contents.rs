@@ -8,15 +8,17 @@ use std::time::SystemTime;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use siphasher::sip::SipHasher13;
 
-use super::chain::Further;
+use super::chain::{Further, OpenError};
+use super::open_file::OpenFile;
 use super::skip::Refused;
 use super::{Catalog, Image, Skip};
 use crate::folder::metadata::{Kind, Metadata, Version};
-use crate::folder::source::{SourceFile, read_exact_at};
+use crate::folder::source::SourceFile;
 use disk::Disk;
-use disk::format::{Container, Details, Format, FormatError, Given};
+use disk::format::{Container, Details, Format, FormatError, Given, Opening, Step};
 use vhd::footer::{FOOTER_SIZE, Footer};
 use vhd::layout::ALIGNMENT;
 
@@ -159,29 +161,6 @@ impl KnownContents {
     }
 }
 
-/// A file while it is found out what it holds.
-#[derive(Debug)]
-pub(super) struct OpenFile {
-    file: OwnedFd,
-    size: u64,
-}
-
-impl OpenFile {
-    pub(super) fn new(file: OwnedFd, size: u64) -> Self {
-        Self { file, size }
-    }
-}
-
-impl Disk for OpenFile {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        read_exact_at(self.file.as_fd(), buffer, offset)
-    }
-}
-
 impl Catalog {
     /// Fills in what the image holds, from memory if this version was looked at before. `open` opens it.
     pub(super) fn look_into(
@@ -267,53 +246,76 @@ impl Catalog {
 
     fn contents_of(&self, image: &Image, file: &Arc<OpenFile>) -> Result<Contents, Skip> {
         let mut further = Vec::new();
-        let first = self.disk_of(image, file, 0, &mut further)?;
-        let details = first.details();
-        let (format, is_raw_inside) = (details.format, innermost(details).format == Format::RAW);
-        if format == Format::RAW && details.inner.is_none() {
-            return Ok(Contents::Raw);
-        }
-        if format == Format::FIXED_VHD && is_taken_by_azure(file)? {
-            return Ok(Contents::Verbatim);
-        }
-        let count = innermost_count(details).clamp(1, MAX_DISKS);
-        let mut disks = vec![Ok(DiskFacts::of(&first))];
-        for number in 1..count {
-            disks.push(match self.disk_of(image, file, number, &mut further) {
-                Ok(disk) => Ok(DiskFacts::of(&disk)),
-                Err(Skip::Refused(refused)) => Err(refused),
-                Err(skip) => return Err(skip),
-            });
-        }
-        Ok(Contents::Disks(Arc::new(Disks {
-            format,
-            is_raw_inside,
-            further: further.into(),
-            disks: disks.into(),
-        })))
-    }
-
-    /// Opens a disk of the file, and adds the further files that it needs to `further`.
-    fn disk_of(
-        &self,
-        image: &Image,
-        file: &Arc<OpenFile>,
-        number: usize,
-        further: &mut Vec<Further>,
-    ) -> Result<Container, Skip> {
         let given = Given {
             name: image.shown_path().to_string_lossy().into_owned(),
             identity: image.metadata.version.identity(),
             bytes: file.clone(),
         };
-        let opened = self.open_disk(image, given, number, further);
-        opened.map_err(|error| match error.into_io() {
-            Ok(error) => Skip::Unreadable(error),
-            Err(error) => {
-                let refused = Refused::new(error, &**file, further.is_empty());
-                Skip::Refused(Arc::new(refused))
+        let (opening, first) = self.open_disk(image, given, 0, &mut further);
+        let first = first.map_err(|error| refused(error, file, further.is_empty()));
+        if let Ok(disk) = &first {
+            let details = disk.details();
+            if details.format == Format::RAW && details.inner.is_none() {
+                return Ok(Contents::Raw);
             }
-        })
+            if details.format == Format::FIXED_VHD && is_taken_by_azure(file)? {
+                return Ok(Contents::Verbatim);
+            }
+        }
+        let disks = all_disks(opening, first, file)?;
+        // One that cannot be shown keeps no other away.
+        let details: Vec<_> = disks.iter().flatten().map(Container::details).collect();
+        let Some(outer) = details.first() else {
+            let mut reasons = disks.into_iter().filter_map(Result::err);
+            let reason = reasons.next().map(Skip::Refused);
+            return Err(reason.unwrap_or(Skip::Special));
+        };
+        let is_raw = |details: &&Details| innermost(details).format == Format::RAW;
+        Ok(Contents::Disks(Arc::new(Disks {
+            format: outer.format,
+            is_raw_inside: details.iter().all(is_raw),
+            further: further.into(),
+            disks: disks
+                .into_iter()
+                .map(|disk| disk.map(|disk| DiskFacts::of(&disk)))
+                .collect(),
+        })))
+    }
+}
+
+/// All disks of a file of which the first was opened, or not.
+///
+/// # Errors
+///
+/// Where the file cannot be read.
+fn all_disks(
+    mut opening: Opening,
+    first: Result<Container, Skip>,
+    file: &OpenFile,
+) -> Result<Vec<Result<Container, Arc<Refused>>>, Skip> {
+    let shown = |disk| match disk {
+        Ok(disk) => Ok(Ok(disk)),
+        Err(Skip::Refused(refused)) => Ok(Err(refused)),
+        Err(skip) => Err(skip),
+    };
+    let mut disks = vec![shown(first)?];
+    for number in 1..opening.disks().clamp(1, MAX_DISKS) {
+        let disk = match opening.another(number).and_then(|()| opening.step()) {
+            Ok(Step::Ready(disk)) => Ok(disk),
+            // An image inside of another has no further files.
+            Ok(Step::Needs(_)) => Err(io::Error::from(Errno::INVAL).into()),
+            Err(error) => Err(refused(error.into(), file, true)),
+        };
+        disks.push(shown(disk)?);
+    }
+    Ok(disks)
+}
+
+/// Why a disk is not shown. `is_alone` says whether that has to do with its own file only.
+fn refused(error: OpenError, file: &OpenFile, is_alone: bool) -> Skip {
+    match error.into_io() {
+        Ok(error) => Skip::Unreadable(error),
+        Err(error) => Skip::Refused(Arc::new(Refused::new(error, file, is_alone))),
     }
 }
 
@@ -333,20 +335,14 @@ fn innermost(details: &Details) -> &Details {
     }
 }
 
-/// Number of disks of the image or of one that it holds.
-fn innermost_count(details: &Details) -> usize {
-    let inner = details.inner.as_deref().map_or(1, innermost_count);
-    details.disks.max(inner)
-}
-
 /// Whether a fixed VHD can be uploaded byte for byte.
 fn is_taken_by_azure(file: &OpenFile) -> io::Result<bool> {
-    let Some(offset) = file.size.checked_sub(FOOTER_SIZE as u64) else {
+    let Some(offset) = file.size().checked_sub(FOOTER_SIZE as u64) else {
         return Ok(false);
     };
     let mut bytes = [0; FOOTER_SIZE];
     file.read_exact_at(&mut bytes, offset)?;
-    Ok(offset.is_multiple_of(ALIGNMENT) && Footer::decode_fixed(&bytes, file.size).is_ok())
+    Ok(offset.is_multiple_of(ALIGNMENT) && Footer::decode_fixed(&bytes, file.size()).is_ok())
 }
 
 impl Image {

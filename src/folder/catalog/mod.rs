@@ -6,6 +6,7 @@ mod contents;
 mod entry;
 mod examine;
 mod listing;
+mod open_file;
 mod opening;
 mod skip;
 mod survey;

@@ -117,7 +117,7 @@ impl Catalog {
             bytes: files[0].clone(),
         };
         let mut next = disks.further.iter().zip(&files[1..]);
-        let parsed = self.parse(given, image.disk, |_| {
+        let (_, parsed) = self.parse(given, image.disk, |_| {
             // The same versions ask for the same files in the same order.
             let (known, file) = next.next().ok_or(OpenError::stale())?;
             Ok(known.given(file.clone()))

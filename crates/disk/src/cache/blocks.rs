@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lru::LruCache;
 use parking_lot::{Condvar, Mutex};
 
+use super::Source;
 use crate::codec::Codec;
 use crate::format::{Defect, Input, SharedError};
 use crate::{ByteRange, Disk};
@@ -49,10 +50,7 @@ impl Job {
 
     /// Memory that decoding takes, in bytes.
     fn cost(&self) -> u64 {
-        let memory = self
-            .data
-            .len()
-            .saturating_add(self.codec.memory(self.length));
+        let memory = self.codec.memory(self.data.len(), self.length);
         memory.saturating_add(self.length as u64)
     }
 
@@ -67,9 +65,8 @@ impl Job {
         if data.is_empty() {
             return Err(damage(Defect::PastEnd).into());
         }
-        let mut packed = vec![0; data.len() as usize];
-        self.input.read_exact_at(&mut packed, data.start())?;
-        let block = self.codec.decode(&packed, self.length);
+        let mut packed = Source::new(&self.input, data);
+        let block = self.codec.decode(&mut packed, self.length)?;
         Ok(block
             .ok_or_else(|| damage(Defect::Compression))
             .map(Arc::new)?)
@@ -321,13 +318,14 @@ impl State {
     }
 
     /// Gives up blocks that were not used for the longest time until the cache and what is being
-    /// decoded take no more than `limit`; the last one stays.
+    /// decoded take no more than `limit`; the last one stays if nothing is being decoded.
     fn shrink(&mut self, limit: u64) {
         let in_flight = self
             .in_flight
             .iter()
             .fold(0, |sum: u64, cost| sum.saturating_add(*cost));
-        while self.cached.saturating_add(in_flight) > limit && self.cache.len() > 1 {
+        let least = usize::from(in_flight == 0);
+        while self.cached.saturating_add(in_flight) > limit && self.cache.len() > least {
             let Some((_, old)) = self.cache.pop_lru() else {
                 return;
             };

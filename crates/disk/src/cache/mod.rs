@@ -2,6 +2,7 @@
 
 mod blocks;
 mod pool;
+mod source;
 mod tables;
 
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use blocks::{Blocks, Job};
 use pool::Pool;
-pub(crate) use tables::Tables;
+pub(crate) use source::Source;
+pub(crate) use tables::{Entries, Tables};
 
 /// Default limit of each cache, in bytes.
 pub const DEFAULT_CACHE_SIZE: u64 = 64 << 20;

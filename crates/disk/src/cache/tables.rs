@@ -128,16 +128,27 @@ impl Tables {
         let key = (input.id(), number);
         // Pieces of one table lie next to each other: they should not fall into one part.
         let shard = &self.shards[(input.id().wrapping_add(number) % SHARDS as u64) as usize];
-        if let Some(piece) = shard.lock().get(&key) {
-            return Ok(Arc::clone(piece));
-        }
+        let oldest = {
+            let mut shard = shard.lock();
+            if let Some(piece) = shard.get(&key) {
+                return Ok(Arc::clone(piece));
+            }
+            let is_full = shard.len() >= shard.cap().get();
+            is_full.then(|| shard.pop_lru()).flatten()
+        };
         let range = ByteRange::at(number * PIECE_SIZE, PIECE_SIZE);
         let range = range.intersect(ByteRange::new(0, input.size()));
-        let mut bytes = [0; PIECE_SIZE as usize];
-        let bytes = &mut bytes[..range.len() as usize];
+        let mut piece = memory(oldest.map(|(_, piece)| piece), range.len() as usize);
+        let bytes = Arc::get_mut(&mut piece).ok_or(io::ErrorKind::OutOfMemory)?;
         input.read_exact_at(bytes, range.start())?;
-        let piece: Arc<[u8]> = Arc::from(&*bytes);
         shard.lock().put(key, Arc::clone(&piece));
         Ok(piece)
     }
+}
+
+/// Memory for a piece: that of the one that gives way if nobody reads it, so that memory which threads free for one
+/// another does not pile up.
+fn memory(oldest: Option<Arc<[u8]>>, length: usize) -> Arc<[u8]> {
+    let free = oldest.filter(|piece| piece.len() == length && Arc::strong_count(piece) == 1);
+    free.unwrap_or_else(|| Arc::from([0; PIECE_SIZE as usize].get(..length).unwrap_or_default()))
 }

@@ -191,6 +191,7 @@ impl<L: Lookup> Map for Blocks<L> {
             return Err(self.input.damage(L::TABLE, offset, Defect::PastEnd).into());
         };
         let first = self.block(tables, &entry)?;
+        let bytes = entry.bytes;
         let continues = |n: u64, next: Block| match (first, next) {
             (Block::Zeros, Block::Zeros) => true,
             (Block::Plain(first), Block::Plain(next)) => {
@@ -200,6 +201,11 @@ impl<L: Lookup> Map for Blocks<L> {
         };
         let mut blocks = 1;
         for entry in entries.take_while(|_| !matches!(first, Block::Packed(..))) {
+            // Large tables are mostly the same entry over and over.
+            if first == Block::Zeros && entry.bytes == bytes {
+                blocks += 1;
+                continue;
+            }
             match self.block(tables, &entry) {
                 Ok(next) if continues(blocks, next) => blocks += 1,
                 // A reader of that block gets the error.

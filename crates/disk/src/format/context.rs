@@ -36,6 +36,13 @@ pub(crate) enum Parsed {
         /// What to say about the outer file.
         details: Details,
     },
+    /// A file that holds the images of any number of disks.
+    Several {
+        /// The images, or why one of them cannot be read.
+        images: Vec<Result<Input, FormatError>>,
+        /// What to say about the outer file.
+        details: Details,
+    },
 }
 
 impl Parsed {

@@ -306,12 +306,17 @@ impl SharedError {
 
     /// The error once more: the same damage or the same number of the operating system.
     pub(crate) fn to_io(&self) -> io::Error {
-        if let Some(damage) = Damage::of(&self.0) {
+        Self::copy(&self.0)
+    }
+
+    /// An error once more, as far as its kind says it.
+    pub(crate) fn copy(error: &io::Error) -> io::Error {
+        if let Some(damage) = Damage::of(error) {
             return damage.clone().into();
         }
-        match self.0.raw_os_error() {
+        match error.raw_os_error() {
             Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(self.0.kind(), self.clone()),
+            None => error.kind().into(),
         }
     }
 }

@@ -116,7 +116,19 @@ pub struct Opening {
     /// Numbers of the images of the chain.
     chain: Vec<usize>,
     details: Option<Details>,
+    /// What the file holds, once that is known.
+    several: Option<Several>,
     now: Current,
+}
+
+/// Images of disks that lie in one file.
+struct Several {
+    /// Those that were not asked for yet.
+    images: Vec<Option<Result<Input, FormatError>>>,
+    /// How many images each of them lies in.
+    inside: usize,
+    /// What to say of these.
+    details: Option<Details>,
 }
 
 /// The image that is parsed next.
@@ -144,6 +156,7 @@ impl Opening {
             layers: Vec::new(),
             chain: vec![0],
             details: None,
+            several: None,
             now: Current {
                 file: 0,
                 input,
@@ -171,6 +184,43 @@ impl Opening {
             self.files.push(file);
             self.given.push(need);
         }
+        Ok(())
+    }
+
+    /// Number of disks in the file, as far as it is known: 1 before the first [`step`](Self::step).
+    pub fn disks(&self) -> usize {
+        let several = self.several.as_ref();
+        several.map_or(1, |several| several.images.len())
+    }
+
+    /// Goes on to another disk of a file that holds several, counted from 0, without looking for it again. Each can
+    /// be had once.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such disk.
+    pub fn another(&mut self, disk: usize) -> Result<(), FormatError> {
+        self.options.disk = disk;
+        self.layers.clear();
+        self.chain.truncate(1);
+        self.enter()
+    }
+
+    /// Goes on with the disk that was asked for, of those that the file holds.
+    fn enter(&mut self) -> Result<(), FormatError> {
+        let disk = self.options.disk;
+        let missing = FormatError::NoSuchDisk(disk);
+        let Some(several) = &mut self.several else {
+            return Err(missing);
+        };
+        let image = several.images.get_mut(disk).and_then(Option::take);
+        self.details = several.details.clone();
+        self.now = Current {
+            file: 0,
+            inside: several.inside,
+            input: image.ok_or(missing)??,
+            stated: None,
+        };
         Ok(())
     }
 
@@ -235,17 +285,26 @@ impl Opening {
         })?;
         match parsed {
             Parsed::Inner { input, details } => {
-                self.now.inside += 1;
-                if self.now.inside > MAX_INSIDE {
-                    return Err(FormatError::Limit {
-                        what: "number of images in one another",
-                        value: self.now.inside as u64,
-                        limit: MAX_INSIDE as u64,
-                    }
-                    .into());
-                }
+                self.go_inside()?;
                 self.now.input = input;
                 self.describe(details);
+                Ok(true)
+            }
+            Parsed::Several { images, details } => {
+                self.go_inside()?;
+                self.describe(details);
+                let mut images: Vec<_> = images.into_iter().map(Some).collect();
+                if self.now.file != 0 {
+                    let first = images.first_mut().and_then(Option::take);
+                    self.now.input = first.ok_or(FormatError::NoSuchDisk(0))??;
+                    return Ok(true);
+                }
+                self.several = Some(Several {
+                    images,
+                    inside: self.now.inside,
+                    details: self.details.clone(),
+                });
+                self.enter()?;
                 Ok(true)
             }
             Parsed::Disk {
@@ -281,6 +340,21 @@ impl Opening {
                 Ok(true)
             }
         }
+    }
+
+    /// # Errors
+    ///
+    /// [`FormatError::Limit`] if too many images lie in one another.
+    fn go_inside(&mut self) -> Result<(), FormatError> {
+        self.now.inside += 1;
+        if self.now.inside > MAX_INSIDE {
+            return Err(FormatError::Limit {
+                what: "number of images in one another",
+                value: self.now.inside as u64,
+                limit: MAX_INSIDE as u64,
+            });
+        }
+        Ok(())
     }
 
     /// Keeps what is to be said about the image itself, the outermost file first.

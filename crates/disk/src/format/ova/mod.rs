@@ -11,7 +11,8 @@ use archive::Member;
 use envelope::DiskFile;
 
 use super::{
-    Context, Defect, Details, Format, FormatError, Input, Kind, Parsed, Probe, Reading, Stop,
+    Context, Defect, Details, Format, FormatError, Input, Kind, Parsed, Probe, Reading,
+    SharedError, Stop,
 };
 use crate::{ByteRange, Disk};
 
@@ -46,34 +47,43 @@ fn recognise(probe: &Probe<'_>) -> bool {
 
 fn parse(context: &mut Context<'_>) -> Result<Parsed, Stop> {
     let input = context.input().clone();
-    let mut search = Search {
-        input: &input,
-        number: context.options().disk,
-        seen: Vec::new(),
-        disks: None,
-    };
-    let mut found = None;
-    archive::visit(&input, |member| {
-        found = search.member(member)?;
-        Ok(match found {
-            None => ControlFlow::Continue(()),
-            Some(_) => ControlFlow::Break(()),
-        })
-    })?;
-    let Some(disks) = &search.disks else {
+    let mut search = Search::new(&input);
+    let mut cut = None;
+    if let Err(error) = archive::visit(&input, |member| search.member(member)) {
+        // The disks before that are there.
+        cut = Some(error);
+    }
+    let Some(disks) = search.disks.take() else {
         let reason = "a tar archive without an OVF; extract the image with `tar -xf`";
-        return Err(no_disk(reason).into());
+        return Err(cut.unwrap_or_else(|| no_disk(reason)).into());
     };
-    let disk = search.disk(disks)?;
-    let member = found.ok_or_else(|| FormatError::NoMember(disk.name.clone()))?;
-    let image = open(context, disk, &member)?;
-    Ok(Parsed::Inner {
-        input: image,
+    if disks.is_empty() {
+        return Err(no_disk("its OVF lists no disk that is in a file").into());
+    }
+    let images = disks.iter().zip(search.found).map(|(disk, member)| {
+        check(disk)?;
+        let member = member.ok_or_else(|| missing(disk, cut.as_ref()))?;
+        open(context, disk, &member)
+    });
+    Ok(Parsed::Several {
+        images: images.collect(),
         details: Details {
             disks: disks.len(),
             ..Details::new(Format(&KIND))
         },
     })
+}
+
+/// Why a disk is not in the part of the archive that could be read.
+fn missing(disk: &DiskFile, cut: Option<&FormatError>) -> FormatError {
+    match cut {
+        Some(FormatError::Damaged(damage)) => damage.clone().into(),
+        Some(FormatError::Io(error)) => FormatError::Io(SharedError::copy(error)),
+        Some(&FormatError::Limit { what, value, limit }) => {
+            FormatError::Limit { what, value, limit }
+        }
+        _ => FormatError::NoMember(disk.name.clone()),
+    }
 }
 
 fn no_disk(reason: &'static str) -> FormatError {
@@ -83,54 +93,72 @@ fn no_disk(reason: &'static str) -> FormatError {
     }
 }
 
-/// The search for a disk in an archive, whose OVF should be its first member.
+/// The search for the disks in an archive, whose OVF should be its first member.
 struct Search<'a> {
     input: &'a Input,
-    /// Number of the disk, counted from 0.
-    number: usize,
     /// The members before the OVF.
     seen: Vec<Member>,
     /// The disks that the OVF lists, once it was found.
     disks: Option<Vec<DiskFile>>,
+    /// Their members, as far as they were found.
+    found: Vec<Option<Member>>,
 }
 
-impl Search<'_> {
-    /// Takes the next member of the archive into account. Returns the one that holds the disk as soon as it is known.
-    fn member(&mut self, member: Member) -> Result<Option<Member>, FormatError> {
-        if let Some(disks) = &self.disks {
-            let disk = self.disk(disks)?;
-            return Ok(is_called(&member, &disk.name).then_some(member));
+impl<'a> Search<'a> {
+    fn new(input: &'a Input) -> Self {
+        Self {
+            input,
+            seen: Vec::new(),
+            disks: None,
+            found: Vec::new(),
         }
-        if !member.name.to_ascii_lowercase().ends_with(b".ovf") {
-            self.seen.push(member);
-            return Ok(None);
-        }
-        let disks = self.disks.insert(disks(self.input, member.data)?).clone();
-        let disk = self.disk(&disks)?;
-        let mut seen = self.seen.drain(..);
-        Ok(seen.find(|member| is_called(member, &disk.name)))
     }
 
-    /// The disk that is looked for, if it can be read where it lies.
-    fn disk<'a>(&self, disks: &'a [DiskFile]) -> Result<&'a DiskFile, FormatError> {
-        if disks.is_empty() {
-            return Err(no_disk("its OVF lists no disk that is in a file"));
+    /// Takes the next member of the archive into account, until all disks are found.
+    fn member(&mut self, member: Member) -> Result<ControlFlow<()>, FormatError> {
+        if self.disks.is_some() {
+            self.take(&member);
+        } else if member.name.to_ascii_lowercase().ends_with(b".ovf") {
+            let disks = disks(self.input, member.data)?;
+            self.found = vec![None; disks.len()];
+            self.disks = Some(disks);
+            for member in std::mem::take(&mut self.seen) {
+                self.take(&member);
+            }
+        } else {
+            self.seen.push(member);
+            return Ok(ControlFlow::Continue(()));
         }
-        let disk = disks.get(self.number);
-        let disk = disk.ok_or(FormatError::NoSuchDisk(self.number))?;
-        if disk.parent.is_some() {
-            let parent = disk.parent.clone();
-            return Err(FormatError::Differencing { parent });
-        }
-        if let Some(compression) = &disk.compression {
-            let compression = compression.replace(char::is_control, "?");
-            return Err(unreadable(disk, format!("compressed ({compression})")));
-        }
-        if disk.chunks {
-            return Err(unreadable(disk, "split into chunks".to_owned()));
-        }
-        Ok(disk)
+        Ok(match self.found.contains(&None) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
     }
+
+    /// Takes the member for each disk that it is.
+    fn take(&mut self, member: &Member) {
+        for (disk, found) in self.disks.iter().flatten().zip(&mut self.found) {
+            if found.is_none() && is_called(member, &disk.name) {
+                *found = Some(member.clone());
+            }
+        }
+    }
+}
+
+/// Whether a disk can be read where it lies.
+fn check(disk: &DiskFile) -> Result<(), FormatError> {
+    if disk.parent.is_some() {
+        let parent = disk.parent.clone();
+        return Err(FormatError::Differencing { parent });
+    }
+    if let Some(compression) = &disk.compression {
+        let compression = compression.replace(char::is_control, "?");
+        return Err(unreadable(disk, format!("compressed ({compression})")));
+    }
+    if disk.chunks {
+        return Err(unreadable(disk, "split into chunks".to_owned()));
+    }
+    Ok(())
 }
 
 fn unreadable(disk: &DiskFile, reason: String) -> FormatError {

@@ -19,10 +19,12 @@ const LZMA2: u64 = 0x21;
 /// The block of `length` bytes, with its own checksum checked; `None` if it is damaged.
 ///
 /// The library reads whole streams: what is around the block is made up.
-pub(crate) fn decode(packed: &[u8], length: usize, block: XzBlock) -> Option<Vec<u8>> {
-    let header_length = (usize::from(*packed.first()?) + 1) * 4;
-    let (header, rest) = packed.split_at_checked(header_length)?;
-    let header = with_small_dictionary(header, length as u64)?;
+pub(crate) fn decode(mut packed: impl Read, length: usize, block: XzBlock) -> Option<Vec<u8>> {
+    let mut header = vec![0];
+    packed.read_exact(&mut header).ok()?;
+    header.resize((usize::from(header[0]) + 1) * 4, 0);
+    packed.read_exact(&mut header[1..]).ok()?;
+    let header = with_small_dictionary(&header, length as u64)?;
     let index = index(block.unpadded, length as u64);
     let stream = stream_header(block.flags);
     let footer = stream_footer(block.flags, index.len() as u64)?;
@@ -30,7 +32,7 @@ pub(crate) fn decode(packed: &[u8], length: usize, block: XzBlock) -> Option<Vec
         stream
             .as_slice()
             .chain(header.as_slice())
-            .chain(rest)
+            .chain(packed)
             .chain(index.as_slice())
             .chain(footer.as_slice()),
         false,

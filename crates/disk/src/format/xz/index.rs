@@ -4,7 +4,7 @@ use std::io;
 
 use super::super::{Defect, Extent, FormatError, Input, Map, Packed, Place};
 use super::block::XzBlock;
-use crate::cache::Tables;
+use crate::cache::{Entries, Tables};
 use crate::codec::Codec;
 use crate::{ByteRange, Disk};
 
@@ -14,10 +14,12 @@ const HEADER: u64 = 12;
 const MAX_INDEX: u64 = 32 << 20;
 /// Number of streams in a file, at most.
 const MAX_STREAMS: usize = 1 << 16;
-/// Bytes of padding behind a stream, at most.
+/// Bytes of padding behind all streams, at most.
 const MAX_PADDING: u64 = 1 << 20;
 /// Number of blocks between two places that are remembered.
 const STEP: u64 = 128;
+/// How much longer a block may be than its content, beside a sixteenth: its header, its check, its end.
+const SLACK: u64 = 64 << 10;
 const INDEX: &str = "the index";
 
 /// Where the blocks of a file lie. Keeps one place of many; the rest stays in the file.
@@ -69,11 +71,12 @@ impl Index {
         let mut streams = Vec::new();
         let mut end = input.size();
         let mut left = MAX_INDEX;
+        let mut padding = MAX_PADDING;
         while end > 0 {
             if streams.len() == MAX_STREAMS {
                 return Err(index.damage(end, Defect::Value));
             }
-            end = index.skip_padding(tables, end)?;
+            end = index.skip_padding(tables, end, &mut padding)?;
             let stream = index.stream(tables, end, &mut left)?;
             end = stream.start;
             streams.push(stream);
@@ -109,17 +112,19 @@ impl Index {
     }
 
     /// Where the last stream before `end` ends: streams may be followed by zeros.
-    fn skip_padding(&self, tables: &Tables, end: u64) -> Result<u64, FormatError> {
+    fn skip_padding(&self, tables: &Tables, end: u64, left: &mut u64) -> Result<u64, FormatError> {
         let mut at = end;
         loop {
             let mut word = [0; 4];
-            let start = at.checked_sub(4).filter(|_| end - at <= MAX_PADDING);
+            let start = at.checked_sub(4);
             let start = start.ok_or_else(|| self.damage(0, Defect::Value))?;
             tables.read(&self.input, INDEX, &mut word, start)?;
             if word != [0; 4] {
                 return Ok(at);
             }
             at = start;
+            let rest = left.checked_sub(4);
+            *left = rest.ok_or_else(|| self.damage(at, Defect::Value))?;
         }
     }
 
@@ -189,6 +194,7 @@ impl Index {
             tables,
             at: index.start() + 1,
             end: index.end() - 4,
+            piece: None,
         };
         let count = reader.number()?;
         let (mut packed, mut content) = (HEADER, 0_u64);
@@ -203,6 +209,11 @@ impl Index {
                 });
             }
             let record = reader.next()?;
+            // What does not become smaller is stored, with three bytes before each 64 KiB.
+            let most = record.length.saturating_add(record.length / 16 + SLACK);
+            if record.unpadded > most {
+                return Err(value());
+            }
             packed = packed.checked_add(record.padded()).ok_or_else(value)?;
             content = content.checked_add(record.length).ok_or_else(value)?;
             self.largest = self.largest.max(record.length);
@@ -230,19 +241,45 @@ struct Records<'a> {
     tables: &'a Tables,
     at: u64,
     end: u64,
+    /// Bytes that were read already, and where they stand.
+    piece: Option<(u64, Entries)>,
 }
 
 impl Records<'_> {
     fn number(&mut self) -> io::Result<u64> {
-        let mut bytes = [0; 9];
         let length = self.end.saturating_sub(self.at).min(9) as usize;
-        self.tables
-            .read(self.input, INDEX, &mut bytes[..length], self.at)?;
+        let mut copy = [0; 9];
+        let bytes = match self.ahead(length)? {
+            Some(bytes) => bytes,
+            None => {
+                let copy = &mut copy[..length];
+                self.tables.read(self.input, INDEX, copy, self.at)?;
+                copy
+            }
+        };
         let mut at = 0;
-        let value = super::block::varint(&bytes[..length], &mut at)
+        let value = super::block::varint(bytes, &mut at)
             .ok_or_else(|| self.input.damage(INDEX, self.at, Defect::Value))?;
         self.at += at as u64;
         Ok(value)
+    }
+
+    /// The next `length` bytes, unless they lie on both sides of the end of a piece.
+    fn ahead(&mut self, length: usize) -> io::Result<Option<&[u8]>> {
+        let known = |piece: &Option<(u64, Entries)>, at: u64| -> Option<std::ops::Range<usize>> {
+            let (start, bytes) = piece.as_ref()?;
+            let start = usize::try_from(at.checked_sub(*start)?).ok()?;
+            let end = start.checked_add(length)?;
+            (end <= bytes.len()).then_some(start..end)
+        };
+        if known(&self.piece, self.at).is_none() {
+            let count = self.end.saturating_sub(self.at);
+            let bytes = self.tables.entries(self.input, INDEX, self.at, 1, count)?;
+            self.piece = Some((self.at, bytes));
+        }
+        let range = known(&self.piece, self.at);
+        let bytes = self.piece.as_ref().map(|(_, bytes)| bytes);
+        Ok(range.and_then(|range| bytes?.get(range)))
     }
 
     fn next(&mut self) -> io::Result<Record> {
@@ -281,6 +318,7 @@ impl Map for Index {
             tables,
             at: mark.records.start(),
             end: mark.records.end(),
+            piece: None,
         };
         let (mut content, mut packed) = (mark.content, mark.packed);
         for _ in 0..STEP {

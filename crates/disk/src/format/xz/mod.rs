@@ -14,7 +14,9 @@ use super::container::Layer;
 use super::{Container, Context, Details, Format, FormatError, Kind, Parsed, Reading, Stop};
 
 /// Size of a block in bytes, at most: a block is decompressed as a whole, and held in memory.
-const MAX_BLOCK: u64 = 32 << 20;
+///
+/// `xz` makes blocks of 24 MiB if it is not told otherwise.
+const MAX_BLOCK: u64 = 24 << 20;
 
 pub(super) const KIND: Kind = Kind {
     name: "xz",
