@@ -37,6 +37,9 @@ pub struct InspectArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// Which files are images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,
@@ -50,6 +53,9 @@ pub struct InspectArgs {
     after_help = "Examples:\n  vhdfs cat ~/images/disk.raw > disk.vhd\n  vhdfs cat --range 4M-8M ~/images/disk.raw | sha256sum"
 )]
 pub struct CatArgs {
+    /// Which files are images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,
@@ -102,6 +108,9 @@ pub struct MapArgs {
         allow_hyphen_values = true
     )]
     pub granularity: Option<u64>,
+    /// Which files are images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// What the view holds.
     #[command(flatten)]
     pub view: ViewArgs,

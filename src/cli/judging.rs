@@ -65,6 +65,9 @@ pub struct CheckArgs {
     /// Leave out what matters only for booting
     #[arg(long)]
     pub data_disk: bool,
+    /// Which files are images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,

@@ -47,7 +47,7 @@ pub struct ViewArgs {
 impl ViewArgs {
     /// Whether views are as they are without any option.
     pub fn is_default(&self) -> bool {
-        self.min_size.is_none() && matches!(self.gpt, Gpt::Keep) && !self.chains
+        self.min_size.is_none() && matches!(self.gpt, Gpt::Keep) && !self.chains && !self.compressed
     }
 }
 

@@ -14,7 +14,7 @@ use super::atomic::{AtomicFile, OutputError};
 use super::output::Output;
 use super::print::ignore_closed;
 use super::progress::Progress;
-use super::view::{Named, ViewError, files_of};
+use super::view::{Choice, Named, ViewError, files_of};
 use crate::cli::CatArgs;
 use crate::serve::image::{Engine, OpenImage, Policy};
 use disk::ByteRange;
@@ -48,7 +48,8 @@ pub(super) fn run(args: &CatArgs) -> Result<(), Failure> {
     if is_output(&args.image) {
         return Err(CatError::Itself(args.image.clone()).into());
     }
-    let named = Named::find(&args.image, &args.view)?;
+    let choice = Choice::new(&args.selection, &args.view)?;
+    let named = Named::find(&args.image, &choice)?;
     let image = named.open(&args.view, Policy::Auto, args.writers.into())?;
     let all = ByteRange::new(0, image.size());
     let range = args.range.map_or(Ok(all), |span| span.within(all.end()));

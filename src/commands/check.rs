@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::Failure;
 use super::print::{print, print_json};
-use super::view::{Named, ViewError};
+use super::view::{Choice, Named, ViewError};
 use crate::advice;
 use crate::cli::{CheckArgs, ViewArgs};
 use crate::folder::beneath;
@@ -60,9 +60,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
         generation: args.generation,
         data_disk: args.data_disk,
     };
+    let shown = ShownAs {
+        choice: Choice::new(&args.selection, &args.view)?,
+        view: args.view,
+    };
     match &args.images[..] {
-        [image] if !image.is_dir() => one(image, &options, args),
-        images => many::run(images, &options, args),
+        [image] if !image.is_dir() => one(image, &options, args, &shown),
+        images => many::run(images, &options, args, &shown),
     }
 }
 
@@ -76,8 +80,19 @@ fn explain(id: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn one(image: &Path, options: &check::Options, args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let report = judge(image, options, &args.view).map_err(Failure::usage)?;
+/// What is judged of an image.
+struct ShownAs {
+    choice: Choice,
+    view: ViewArgs,
+}
+
+fn one(
+    image: &Path,
+    options: &check::Options,
+    args: &CheckArgs,
+    shown: &ShownAs,
+) -> Result<ExitCode, Failure> {
+    let report = judge(image, options, shown).map_err(Failure::usage)?;
     let printed = if args.json {
         print_json(&report)
     } else {
@@ -87,15 +102,15 @@ fn one(image: &Path, options: &check::Options, args: &CheckArgs) -> Result<ExitC
     Ok(ExitCode::from(report.verdict().exit_status()))
 }
 
-fn judge(path: &Path, options: &check::Options, view: &ViewArgs) -> Result<Report, Uncheckable> {
-    let (image, subject) = open(path, view)?;
+fn judge(path: &Path, options: &check::Options, shown: &ShownAs) -> Result<Report, Uncheckable> {
+    let (image, subject) = open(path, shown)?;
     let image = Rc::new(image);
-    let mut shown = Shown::default();
+    let mut line = ProgressLine::default();
     let name = path.to_string_lossy();
     let report = check::check_subject(&subject, &name, image.clone(), options, &mut |progress| {
-        shown.update(progress);
+        line.update(progress);
     });
-    shown.clear();
+    line.clear();
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
     if image.has_changed().map_err(failed)? {
         return Err(Uncheckable::Changed(path.to_owned()));
@@ -141,14 +156,15 @@ impl Disk for Judged {
 }
 
 /// Opens what is judged: a raw disk and a VHD that keeps its bytes as they are, otherwise the view.
-fn open(path: &Path, view: &ViewArgs) -> Result<(Judged, Subject), Uncheckable> {
+fn open(path: &Path, shown: &ShownAs) -> Result<(Judged, Subject), Uncheckable> {
+    let ShownAs { choice, view } = shown;
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
     let file = beneath::open_path(path).map_err(failed)?;
     let image = SourceFile::new(file, path).map_err(failed)?;
     if !matches!(image.metadata().kind, Kind::File | Kind::BlockDevice) {
         return Err(Uncheckable::NotAFile(path.to_owned()));
     }
-    match Named::find(path, view) {
+    match Named::find(path, choice) {
         Ok(named) if view.is_default() && named.image.is_plain() => {
             Ok((Judged::File(image), Subject::Image))
         }
@@ -169,12 +185,12 @@ fn open(path: &Path, view: &ViewArgs) -> Result<(Judged, Subject), Uncheckable> 
 
 /// One line on a terminal that shows how far a long check is.
 #[derive(Debug, Default)]
-struct Shown {
+struct ProgressLine {
     began: Option<Instant>,
     line: bool,
 }
 
-impl Shown {
+impl ProgressLine {
     fn update(&mut self, progress: Progress) {
         let began = *self.began.get_or_insert_with(Instant::now);
         if began.elapsed() < PATIENCE || !io::stderr().is_terminal() {

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::Failure;
 use super::print::{print, print_json};
-use super::view::{Named, ViewError};
+use super::view::{Choice, Named, ViewError};
 use crate::advice;
 use crate::cli::{InspectArgs, ViewArgs};
 use crate::folder::catalog::{Image, Skip};
@@ -98,7 +98,7 @@ struct GeometryFields {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let inspection = inspect(&args.file, &args.view)?;
+    let inspection = inspect(&args.file, args)?;
     if args.json {
         print_json(&inspection)
     } else {
@@ -106,15 +106,16 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     }
 }
 
-fn inspect(path: &Path, view: &ViewArgs) -> Result<Inspection, Failure> {
-    let mut views = Named::find_all(path, view)?;
+fn inspect(path: &Path, args: &InspectArgs) -> Result<Inspection, Failure> {
+    let choice = Choice::new(&args.selection, &args.view)?;
+    let mut views = Named::find_all(path, &choice)?;
     let disks = match &views[..] {
         [_] => Vec::new(),
         several => several.iter().map(OneOfSeveral::new).collect(),
     };
     let first = views.iter().position(Result::is_ok).unwrap_or(0);
     let inspection = match views.swap_remove(first) {
-        Ok(named) => Inspection::of_view(path, &named, view)?,
+        Ok(named) => Inspection::of_view(path, &named, &args.view)?,
         // A disk that is too large for a view, or none at all.
         Err(ViewError::NoView(path, skip @ Skip::Size(_))) => {
             return Err(ViewError::NoView(path, skip).into());

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::atomic::AtomicFile;
 use super::print::ignore_closed;
 use super::progress::Progress;
-use super::view::{self, Named, ViewError};
+use super::view::{self, Choice, Named, ViewError};
 use super::{Failure, catalog_options};
 use crate::cli::{ManifestArgs, ViewArgs};
 use crate::folder::catalog::{self, Catalog, Directory, Found, Image};
@@ -84,7 +84,8 @@ fn images_of(args: &ManifestArgs) -> Result<Vec<Shown>, Failure> {
             path: args.source.clone(),
         })
     };
-    let found = Named::find_all(&args.source, &args.view)?;
+    let choice = Choice::new(&args.selection, &args.view)?;
+    let found = Named::find_all(&args.source, &choice)?;
     found.into_iter().map(shown).collect()
 }
 

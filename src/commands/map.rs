@@ -8,14 +8,15 @@ use super::Failure;
 use super::picture::{self, Picture};
 use super::print::{ignore_closed, print};
 use super::progress::Progress;
-use super::view::{Named, ViewError};
+use super::view::{Choice, Named, ViewError};
 use crate::cli::{MapArgs, MapFormat};
 use crate::folder::settle::Writers;
 use crate::serve::image::{OpenImage, Policy};
 use vhd::map::{self, MapRange};
 
 pub(super) fn run(args: &MapArgs) -> Result<(), Failure> {
-    let named = Named::find(&args.image, &args.view)?;
+    let choice = Choice::new(&args.selection, &args.view)?;
+    let named = Named::find(&args.image, &choice)?;
     let image = named.open(&args.view, Policy::Never, Writers::Refuse)?;
     match args.format() {
         MapFormat::Text => show(args, &image),

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::{Failure, catalog_options};
 use crate::advice;
-use crate::cli::ViewArgs;
+use crate::cli::{SelectionArgs, ViewArgs};
 use crate::folder::catalog::{self, Catalog, Found, Image};
+use crate::folder::select::Selection;
 use crate::folder::settle::Writers;
 use crate::serve::image::{OpenImage, Opening, Policy, Refusal, Snapshots};
 use vhd::footer::{FOOTER_SIZE, Footer};
@@ -61,8 +63,8 @@ impl Named {
     /// # Errors
     ///
     /// If it cannot be read, has no view, or has several.
-    pub(super) fn find(path: &Path, view: &ViewArgs) -> Result<Self, ViewError> {
-        let mut views = Self::find_all(path, view)?;
+    pub(super) fn find(path: &Path, choice: &Choice) -> Result<Self, ViewError> {
+        let mut views = Self::find_all(path, choice)?;
         match (views.pop(), views.is_empty()) {
             (Some(only), true) => only,
             (last, _) => {
@@ -80,7 +82,7 @@ impl Named {
     /// If it cannot be read.
     pub(super) fn find_all(
         path: &Path,
-        view: &ViewArgs,
+        choice: &Choice,
     ) -> Result<Vec<Result<Self, ViewError>>, ViewError> {
         let failed = ViewError::reading(path);
         let is_folder = || failed(io::Error::from(io::ErrorKind::IsADirectory));
@@ -88,11 +90,11 @@ impl Named {
             return Err(is_folder());
         }
         if !path.exists()
-            && let Some(shown) = Self::find_shown(path, view)
+            && let Some(shown) = Self::find_shown(path, choice)
         {
             return Ok(vec![Ok(shown)]);
         }
-        let catalog = Catalog::open(path, options(view)).map_err(&failed)?;
+        let catalog = Catalog::open(path, choice.0.clone()).map_err(&failed)?;
         let catalog = Arc::new(catalog);
         let listing = catalog
             .root()
@@ -113,13 +115,13 @@ impl Named {
     }
 
     /// Finds the image that a mount of its folder would show at `path`.
-    fn find_shown(path: &Path, view: &ViewArgs) -> Option<Self> {
+    fn find_shown(path: &Path, choice: &Choice) -> Option<Self> {
         let name = path.file_name()?;
         let folder = match path.parent()? {
             here if here.as_os_str().is_empty() => Path::new("."),
             folder => folder,
         };
-        let catalog = Catalog::open(folder, options(view)).ok()?;
+        let catalog = Catalog::open(folder, choice.0.clone()).ok()?;
         let root = catalog.root().ok()?;
         match catalog.lookup(&root, name).ok()? {
             Found::Image(image) => Some(Self {
@@ -158,14 +160,24 @@ pub(super) fn files_of(image: &Image) -> Vec<(u64, u64)> {
 }
 
 /// What is shown to a command that names one image.
-fn options(view: &ViewArgs) -> catalog::Options {
-    catalog::Options {
-        // Naming a device is asking for it.
-        allow_devices: true,
-        min_size: view.min_size.unwrap_or(0),
-        chains: view.chains,
-        compressed: view.compressed,
-        ..Default::default()
+#[derive(Clone, Debug)]
+pub(super) struct Choice(catalog::Options);
+
+impl Choice {
+    /// # Errors
+    ///
+    /// A pattern that is none.
+    pub(super) fn new(selection: &SelectionArgs, view: &ViewArgs) -> Result<Self, Failure> {
+        Ok(Self(catalog::Options {
+            // Naming a device is asking for it.
+            allow_devices: true,
+            ..catalog_options(selection, view, false)?
+        }))
+    }
+
+    /// Which files are images.
+    pub(super) fn selection(&self) -> &Selection {
+        &self.0.selection
     }
 }
 

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::super::Failure;
 use super::super::print::{print, print_json};
 use super::super::table::{Style, Table};
-use super::judge;
-use crate::cli::{CheckArgs, ViewArgs};
-use crate::folder::select::{is_hidden, is_image_extension};
+use super::{ShownAs, judge};
+use crate::cli::CheckArgs;
+use crate::folder::select::{Selection, Verdict as Selected, is_hidden};
 use check::{Level, Options, Report, StageVerdict, Verdict};
 
 const COLUMNS: [&str; 5] = ["IMAGE", "GENERATION", "VERDICT", "STAGE", "FINDING"];
@@ -33,15 +33,16 @@ pub(super) fn run(
     images: &[PathBuf],
     options: &Options,
     args: &CheckArgs,
+    shown: &ShownAs,
 ) -> Result<ExitCode, Failure> {
     let mut paths = Vec::new();
     for image in images {
         match image.is_dir() {
             true => {
                 let mut found = BTreeSet::new();
-                collect(image, MAX_DEPTH, &mut found).map_err(|error| {
-                    Failure::usage(format!("{}: cannot be read: {error}", image.display()))
-                })?;
+                collect(image, Path::new(""), shown.choice.selection(), &mut found).map_err(
+                    |error| Failure::usage(format!("{}: cannot be read: {error}", image.display())),
+                )?;
                 paths.extend(found);
             }
             false => paths.push(image.clone()),
@@ -57,10 +58,7 @@ pub(super) fn run(
             names.join(", ")
         )));
     }
-    let mut rows: Vec<Row> = paths
-        .iter()
-        .map(|path| row(path, options, &args.view))
-        .collect();
+    let mut rows: Vec<Row> = paths.iter().map(|path| row(path, options, shown)).collect();
     // The order of the names stays within those of one verdict.
     rows.sort_by_key(Row::rank);
     let printed = match args.json {
@@ -71,8 +69,8 @@ pub(super) fn run(
     Ok(ExitCode::from(status(&rows)))
 }
 
-fn row(path: &Path, options: &Options, view: &ViewArgs) -> Row {
-    match judge(path, options, view) {
+fn row(path: &Path, options: &Options, shown: &ShownAs) -> Row {
+    match judge(path, options, shown) {
         Ok(report) => Row::Judged(Box::new(report)),
         Err(error) => Row::Unreadable {
             image: path.to_string_lossy().into_owned(),
@@ -81,22 +79,31 @@ fn row(path: &Path, options: &Options, view: &ViewArgs) -> Row {
     }
 }
 
-/// The images in a folder and those below it, as a mount would show them: no hidden ones, and by
-/// their extensions.
-fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// The images that are selected in a folder and those below it, as a mount would show them. `below` is the path of
+/// the part that is looked at.
+fn collect(
+    top: &Path,
+    below: &Path,
+    selection: &Selection,
+    found: &mut BTreeSet<PathBuf>,
+) -> std::io::Result<()> {
+    for entry in fs::read_dir(top.join(below))? {
         let entry = entry?;
-        if is_hidden(&entry.file_name()) {
+        let below = below.join(entry.file_name());
+        if is_hidden(&entry.file_name()) || selection.excludes(&below) {
             continue;
         }
-        let path = entry.path();
         // A link is followed to a file, and not to a folder, which could lead in a circle.
         if entry.file_type()?.is_dir() {
-            if depth > 0 {
-                collect(&path, depth - 1, found)?;
+            if below.components().count() <= MAX_DEPTH {
+                collect(top, &below, selection, found)?;
             }
-        } else if path.extension().is_some_and(is_image_extension) && path.is_file() {
-            found.insert(path);
+        } else if matches!(
+            selection.of_file(&below),
+            Selected::Image | Selected::Container
+        ) && entry.path().is_file()
+        {
+            found.insert(entry.path());
         }
     }
     Ok(())
