@@ -236,6 +236,10 @@ fn judge_system(
     if let Err(reason) = contained(|| system::judge(system, root, volumes, context)) {
         unreadable(&rules::system::ROOT_UNREADABLE, "system", reason);
     }
+    let judged = contained(|| system::folders::judge_selinux(system, drivers, context));
+    if let Err(reason) = judged {
+        unreadable(&rules::system::ROOT_UNREADABLE, "SELinux", reason);
+    }
     context.step("units");
     let system = &*system;
     let units = match contained(|| system::judge_units(system, context)) {

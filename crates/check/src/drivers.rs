@@ -93,6 +93,11 @@ impl Drivers {
         Ok(None)
     }
 
+    /// The configuration of the kernel, empty where it is not known.
+    pub(crate) fn config(&self) -> &str {
+        &self.config
+    }
+
     /// Whether there is a list of modules.
     pub(crate) fn has_modules(&self) -> bool {
         !self.modules.is_empty()

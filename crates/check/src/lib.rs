@@ -37,6 +37,7 @@ mod initrd;
 mod kernel;
 mod loader;
 mod metered;
+mod mount_options;
 mod network;
 mod partitions;
 pub mod printable;

@@ -162,11 +162,6 @@ impl Volumes {
             }
         };
         let same = |found: &Option<String>, wanted: &str| found.as_deref() == Some(wanted);
-        let alike = |found: &Option<String>, wanted: &str| {
-            found
-                .as_deref()
-                .is_some_and(|found| found.eq_ignore_ascii_case(wanted))
-        };
         let unquoted = |value: &str| value.trim_matches(['"', '\'']).to_owned();
         let tags: [(&str, &str); 4] = [
             ("UUID=", "/dev/disk/by-uuid/"),
@@ -181,7 +176,7 @@ impl Volumes {
             };
             let value = unescaped(&value);
             return match index {
-                0 => one_of(&|volume| alike(&volume.fs_uuid, &value)),
+                0 => one_of(&|volume| same(&volume.fs_uuid, &value)),
                 1 => one_of(&|volume| same(&volume.label, &value)),
                 2 => self.by_partuuid(&value),
                 _ => one_of(&|volume| same(&volume.part_label, &value)),
@@ -194,16 +189,22 @@ impl Volumes {
         if value.contains("/PARTNROFF=") {
             return Named::Unknown("it is given by its distance from another partition");
         }
-        let alike = |volume: &&Volume| {
-            volume
-                .part_uuid
-                .as_deref()
-                .is_some_and(|found| found.eq_ignore_ascii_case(value))
-        };
         self.all
             .iter()
-            .find(alike)
+            .find(|volume| volume.part_uuid.as_deref() == Some(value))
             .map_or(Named::Missing, Named::Found)
+    }
+
+    /// How an identifier is spelled that is there in other letters, capital or small. Whatever
+    /// looks for one at boot compares letter by letter (udev's links, `blkid -t`).
+    pub(crate) fn spelled(&self, name: &str) -> Option<&str> {
+        let value = name.rsplit(['=', '/']).next()?.trim_matches('"');
+        self.all
+            .iter()
+            .flat_map(|volume| [&volume.fs_uuid, &volume.part_uuid])
+            .flatten()
+            .map(String::as_str)
+            .find(|found| found.eq_ignore_ascii_case(value) && *found != value)
     }
 
     fn by_path(&self, name: &str) -> Named<'_> {

@@ -3,6 +3,7 @@
 use crate::content::Content;
 use crate::context::Context;
 use crate::loader::Boot;
+use crate::mount_options;
 use crate::report::Stage;
 use crate::rules::Rule;
 use crate::rules::cmdline as rules;
@@ -47,8 +48,22 @@ pub(crate) fn follow<'v>(
     let Some(name) = last(cmdline, "root").filter(|name| !name.is_empty()) else {
         return Root::Unnamed;
     };
+    // Without an initial RAM disk the kernel looks itself, and not letter by letter.
+    let lower = name.to_ascii_lowercase();
+    let name = match name.strip_prefix("PARTUUID=") {
+        Some(_) if boot.initrds.is_empty() => &name.replace(&name[9..], &lower[9..]),
+        _ => name,
+    };
     let root = resolve(name, "root=", volumes, &find);
     if let Root::On(volume) = root {
+        let flags = last(cmdline, "rootflags").unwrap_or_default().split(',');
+        if let Some(flag) = mount_options::refused(volume.content, flags) {
+            let found = volume.content.name();
+            find(
+                &rules::ROOT_FLAGS,
+                format!("`rootflags=` has `{flag}`, which {found} refuses"),
+            );
+        }
         let kind = last(cmdline, "rootfstype").unwrap_or_default();
         if !kind.is_empty() && !kind.split(',').any(|kind| is_kind(kind, volume.content)) {
             let found = volume.content.name();
@@ -96,9 +111,13 @@ pub(crate) fn resolve<'v>(
             _ => Root::On(volume),
         },
         Named::Missing => {
+            let hint = match volumes.spelled(name) {
+                Some(spelled) => format!("; there is `{spelled}`, in other letters"),
+                None => String::new(),
+            };
             find(
                 &rules::ROOT_MISSING,
-                format!("`{what}{name}` names no file system of this image"),
+                format!("`{what}{name}` names no file system of this image{hint}"),
             );
             Root::Lost
         }
@@ -125,13 +144,19 @@ fn judge_words(cmdline: &str, find: &dyn Fn(&Rule, String)) {
         .iter()
         .filter_map(|name| last(cmdline, name))
         .find(|target| RESCUE_TARGETS.contains(target));
-    let stops = ["break", "rd.break", "rdinit_stop"]
+    let stops = ["break", "rd.break", "rdinit_stop", "systemd.run"]
         .iter()
         .find(|word| has_word(cmdline, word) || last(cmdline, word).is_some());
     if let Some(word) = words.copied().or(target).or(stops.copied()) {
         find(
             &rules::CMDLINE_RESCUE,
             format!("`{word}` on the command line ends in a shell, and not in the system"),
+        );
+    }
+    if last(cmdline, "acpi") == Some("off") {
+        find(
+            &rules::CMDLINE_HYPERV,
+            "`acpi=off` is on the command line, and Hyper-V's bus is found by ACPI".to_owned(),
         );
     }
     for list in [

@@ -1,6 +1,7 @@
 //! The way in: an SSH server that runs, listens, and lets somebody in.
 
 mod firewall;
+mod guards;
 mod pam;
 mod sshd;
 
@@ -56,7 +57,8 @@ pub(crate) fn judge(
     context.evidence(Stage::Reachable, unit);
     let mut ports = vec![22];
     if is_openssh {
-        let config = Config::read(tree)?;
+        let options = guards::options(unit, units, tree)?;
+        let config = Config::read_with(tree, &options)?;
         ports = sshd::judge(&config, system, context)?;
         if unit.ends_with(".socket") {
             ports = judge_socket(unit, units, context)?;
@@ -73,6 +75,7 @@ pub(crate) fn judge(
             pam::judge(tree, context)?;
         }
     }
+    guards::judge(system, units, context)?;
     firewall::judge(system, units, &ports, context)
 }
 

@@ -83,19 +83,42 @@ pub(super) struct Config {
     overriding: Vec<Setting>,
     /// Lines that sshd refuses, with whether that is sure.
     faults: Vec<(Setting, String, bool)>,
-    /// The file.
+    /// The file, and whether it is there.
     path: String,
+    is_there: bool,
+}
+
+/// What the command of the server says of its configuration.
+#[derive(Debug, Default)]
+pub(super) struct Options {
+    /// Another file.
+    pub(super) path: Option<String>,
+    /// Lines that come before the file's.
+    pub(super) lines: Vec<String>,
+    /// The file with the options.
+    pub(super) from: String,
 }
 
 impl Config {
-    /// Reads it.
-    pub(super) fn read(tree: &Tree) -> Result<Self, Unread> {
-        let path = tree.first_of(&PATHS)?.unwrap_or_default().to_owned();
+    /// Reads it, with what the options of the command say before it.
+    pub(super) fn read_with(tree: &Tree, options: &Options) -> Result<Self, Unread> {
+        let path = match &options.path {
+            Some(path) => path.clone(),
+            None => tree.first_of(&PATHS)?.unwrap_or_default().to_owned(),
+        };
         let mut config = Self {
             path,
+            is_there: true,
             ..Self::default()
         };
         let path = config.path.clone();
+        config.is_there = tree.is_file(&path)?;
+        for line in &options.lines {
+            if let Some(setting) = parse_line(line, &options.from, 0) {
+                config.judge_line(&setting);
+                config.settings.push(setting);
+            }
+        }
         let mut block = Block::Always;
         config.add(tree, &path, &mut block, 0)?;
         Ok(config)
@@ -290,8 +313,16 @@ pub(super) fn judge(
         let message = format!("the line `{}` of sshd's configuration {why}", setting.key);
         context.find_at(rule, &setting.path, setting.line, message);
     }
+    if !config.is_there {
+        let path = match config.path.as_str() {
+            "" => PATHS[0],
+            path => path,
+        };
+        let message = format!("sshd does not start without `{path}`");
+        context.find_in(&rules::SSHD_CONFIG, path, message);
+    }
     judge_listening(config, context);
-    judge_authentication(config, system, context);
+    judge_authentication(config, system, context)?;
     judge_users(config, context);
     let ports: Vec<u16> = config
         .all("Port")
@@ -343,7 +374,11 @@ fn judge_listening(config: &Config, context: &Context<'_>) {
     }
 }
 
-fn judge_authentication(config: &Config, _system: &System, context: &Context<'_>) {
+fn judge_authentication(
+    config: &Config,
+    system: &System,
+    context: &Context<'_>,
+) -> Result<(), Unread> {
     let pam = config.is_on("UsePAM", false);
     let password = config.is_on("PasswordAuthentication", true);
     let keys_file = config.first("AuthorizedKeysFile");
@@ -415,9 +450,50 @@ fn judge_authentication(config: &Config, _system: &System, context: &Context<'_>
         .first("ForceCommand")
         .filter(|s| s.values.first().is_some_and(|v| v != "none"))
     {
-        let message = "sshd runs a command of its own in place of a shell".to_owned();
-        context.find_at(&rules::SSH_UNKNOWN, &force.path, force.line, message);
+        let command = force.values.join(" ");
+        let ends = ["/bin/false", "/bin/true", "/nologin"];
+        let rule = match ends.iter().any(|end| command.ends_with(end)) {
+            true => &rules::SSHD_AUTHENTICATION,
+            false => &rules::SSH_UNKNOWN,
+        };
+        let message = format!("sshd runs `{command}` in place of a shell");
+        context.find_at(rule, &force.path, force.line, message);
     }
+    judge_sessions(config, system, context)
+}
+
+/// Judges whether who is let in comes to a shell.
+fn judge_sessions(config: &Config, system: &System, context: &Context<'_>) -> Result<(), Unread> {
+    let first = |key| {
+        let setting = config.first(key)?;
+        Some((setting, setting.values.first()?.as_str()))
+    };
+    if let Some((setting, "0")) = first("MaxSessions") {
+        let message = "`MaxSessions 0` lets nobody have a shell";
+        context.find_at(
+            &rules::SSHD_AUTHENTICATION,
+            &setting.path,
+            setting.line,
+            message,
+        );
+    }
+    if let Some((setting, folder)) = first("ChrootDirectory").filter(|(_, v)| *v != "none") {
+        let is_there = folder.contains('%') || system.tree.exists(folder)?;
+        let (rule, message) = match is_there {
+            true => (
+                &rules::SSH_UNKNOWN,
+                format!(
+                    "sshd shuts everybody in `{folder}`; whether a shell is there is not known"
+                ),
+            ),
+            false => (
+                &rules::SSHD_AUTHENTICATION,
+                format!("sshd shuts everybody in `{folder}`, which is not there"),
+            ),
+        };
+        context.find_at(rule, &setting.path, setting.line, message);
+    }
+    Ok(())
 }
 
 fn judge_users(config: &Config, context: &Context<'_>) {
@@ -577,7 +653,8 @@ mod tests {
             };
             memory.add(path, meta, Some(text.as_bytes().to_vec()));
         }
-        Config::read(&Tree::of(Rc::new(memory) as Rc<dyn Files>)).unwrap()
+        let tree = Tree::of(Rc::new(memory) as Rc<dyn Files>);
+        Config::read_with(&tree, &Options::default()).unwrap()
     }
 
     #[test]

@@ -44,6 +44,12 @@ rules! {
     CMDLINE_BLACKLIST: "cmdline-blacklist", Error, KernelParameters,
         "The command line keeps a driver of Hyper-V from being loaded.",
         "remove the module from the list on the command line, and run {grub}";
+    CMDLINE_HYPERV: "cmdline-hyperv", Error, KernelParameters,
+        "A parameter keeps the kernel from finding the devices of Hyper-V.",
+        "remove the parameter from the command line, and run {grub}";
+    ROOT_FLAGS: "root-flags", Error, KernelParameters,
+        "`rootflags=` has an option that the root file system refuses, so that it is not mounted.",
+        "correct or remove `rootflags=`, and run {grub}";
     CMDLINE_INIT: "cmdline-init", Error, KernelParameters,
         "`init=` names a program that is not there.",
         "correct or remove `init=`, and run {grub}";

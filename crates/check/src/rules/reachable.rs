@@ -37,10 +37,13 @@ rules! {
         "install the package of the SSH server again";
     NOLOGIN: "nologin", Error, SystemRequirements,
         "A file keeps everybody but root out.",
-        "remove `/etc/nologin`";
+        "remove `/etc/nologin`; unmask `systemd-user-sessions.service`, which removes `/run/nologin`";
     PAM: "pam", Error, SystemRequirements,
         "A file or module of PAM is missing without which nobody is let in.",
         "install the packages of PAM and of the SSH server again";
+    SSH_DENIED: "ssh-denied", Error, Sshd,
+        "A list of who may come from where lets nobody in: `/etc/hosts.deny` or `/etc/security/access.conf`.",
+        "remove the line, or let sshd through (`sshd: ALL` in `/etc/hosts.allow`)";
     FIREWALL: "firewall", Error, Nftables,
         "A firewall that is started drops connections to the SSH server.",
         "let the port of the SSH server through";

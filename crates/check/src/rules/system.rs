@@ -15,8 +15,8 @@ rules! {
         "A required line of `/etc/fstab` mounts what is not there; the boot waits, and ends in the emergency shell.",
         "correct the line (`blkid` shows the names), remove it, or add `nofail` to its options";
     FSTAB_TYPE: "fstab-type", Error, Fstab,
-        "A required line of `/etc/fstab` mounts a file system as another than it is.",
-        "correct the type in the line, or write `auto`";
+        "A required line of `/etc/fstab` mounts a file system as another than it is, or with an option that it refuses.",
+        "correct the type in the line, or write `auto`, and remove the option";
     FSTAB_UNKNOWN: "fstab-unknown", Unknown, Fstab,
         "A required line of `/etc/fstab` could not be followed.",
         "check by hand that the device is there, or add `nofail` to its options";
@@ -53,6 +53,9 @@ rules! {
     DEFAULT_TARGET_UNKNOWN: "default-target-unknown", Unknown, Systemd,
         "The target that is started is one of the system's own.",
         "check by hand that it starts agent, network and SSH server";
+    SELINUX_POLICY: "selinux-policy", Error, Systemd,
+        "SELinux is to enforce a policy that is not there; systemd stops.",
+        "install `selinux-policy-targeted` with {install}, or set `SELINUX=permissive` in `/etc/selinux/config`";
     CORE_UNIT: "core-unit", Error, Systemd,
         "A unit is missing, masked or broken without which nothing comes up.",
         "unmask it with `systemctl --root=DIR unmask`, or install its package again";

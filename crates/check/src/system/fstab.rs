@@ -7,6 +7,7 @@ use crate::cmdline::{has_word, is_kind};
 use crate::content::Content;
 use crate::context::Context;
 use crate::files::{Mount, Tree};
+use crate::mount_options;
 use crate::rules::Rule;
 use crate::rules::system as rules;
 use crate::unread::Unread;
@@ -280,15 +281,29 @@ fn judge_device(line: &Line, volumes: &Volumes, find: &dyn Fn(&Rule, u32, String
             number,
             format!("`{device}` is to be mounted on `{folder}`, and holds no file system"),
         ),
-        Named::Found(_) => {}
-        Named::Missing => find(
-            &rules::FSTAB_DEVICE,
-            number,
-            format!(
-                "`{device}` is to be mounted on `{folder}`, and nothing in this image has this \
-                 name; without it the boot stops"
-            ),
-        ),
+        Named::Found(volume) => {
+            let options = line.options.iter().map(String::as_str);
+            if let Some(option) = mount_options::refused(volume.content, options) {
+                let found = volume.content.name();
+                let message =
+                    format!("`{folder}` has the option `{option}`, which {found} refuses");
+                find(&rules::FSTAB_TYPE, number, message);
+            }
+        }
+        Named::Missing => {
+            let hint = match volumes.spelled(device) {
+                Some(spelled) => format!("; there is `{spelled}`, in other letters"),
+                None => String::new(),
+            };
+            find(
+                &rules::FSTAB_DEVICE,
+                number,
+                format!(
+                    "`{device}` is to be mounted on `{folder}`, and nothing in this image has \
+                     this name; without it the boot stops{hint}"
+                ),
+            );
+        }
         Named::Unknown(why) => find(
             &rules::FSTAB_UNKNOWN,
             number,

@@ -1,6 +1,8 @@
 //! The system on the root file system: what it mounts, its init, and what that starts.
 
 pub(crate) mod accounts;
+mod conditions;
+pub(crate) mod folders;
 pub(crate) mod fstab;
 pub(crate) mod units;
 
@@ -100,7 +102,7 @@ impl System {
 
     /// The units of the system.
     pub(crate) fn units(&self) -> Units<'_> {
-        Units::new(&self.tree, self.is_systemd)
+        Units::new(&self.tree, self.is_systemd, &self.cmdline)
     }
 }
 
@@ -121,6 +123,7 @@ pub(crate) fn judge(
         context,
     )?;
     judge_space(root, context);
+    folders::judge(system, context)?;
     judge_accounts(system, context)?;
     judge_init(system, context)
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::accounts::Accounts;
+use super::conditions;
 use crate::elf;
 use crate::files::Tree;
 use crate::unread::Unread;
@@ -83,13 +84,16 @@ pub(crate) struct Units<'t> {
     loaded: RefCell<HashMap<String, Load>>,
     started: RefCell<Option<Rc<BTreeSet<String>>>>,
     is_systemd: bool,
+    cmdline: &'t str,
 }
 
 impl<'t> Units<'t> {
-    /// The units of a system; `is_systemd` says whether systemd is its init.
-    pub(crate) fn new(tree: &'t Tree, is_systemd: bool) -> Self {
+    /// The units of a system; `is_systemd` says whether systemd is its init, which also reads the
+    /// kernel's command line.
+    pub(crate) fn new(tree: &'t Tree, is_systemd: bool, cmdline: &'t str) -> Self {
         Self {
             tree,
+            cmdline,
             loaded: RefCell::default(),
             started: RefCell::default(),
             is_systemd,
@@ -114,6 +118,9 @@ impl<'t> Units<'t> {
     }
 
     fn load_anew(&self, name: &str) -> Result<Load, Unread> {
+        if conditions::is_masked(self.cmdline, name) {
+            return Ok(Load::Masked("/proc/cmdline".to_owned()));
+        }
         let mut names = vec![name.to_owned()];
         if let Some((prefix, rest)) = name.split_once('@')
             && let Some((_, kind)) = rest.rsplit_once('.')
@@ -399,6 +406,16 @@ impl<'t> Units<'t> {
                 ));
             }
         }
+        for key in ["RootDirectory", "WorkingDirectory"] {
+            for setting in unit.all("Service", key) {
+                let path = setting.value.as_str();
+                if path.starts_with('/') && !path.contains('%') && !self.tree.exists(path)? {
+                    return Ok(Some(
+                        setting.obstacle(format!("`{name}` fails: there is no `{path}`")),
+                    ));
+                }
+            }
+        }
         for setting in unit.all("Service", "User") {
             let user = setting.value.trim();
             let is_dynamic = unit.last("Service", "DynamicUser").is_some_and(is_yes);
@@ -413,6 +430,10 @@ impl<'t> Units<'t> {
 
     /// Why a condition does not hold, as far as files tell.
     fn failing_condition(&self, setting: &Setting) -> Result<Option<String>, Unread> {
+        if conditions::holds(&setting.key, &setting.value, self.cmdline) == Some(false) {
+            let (key, value) = (&setting.key, &setting.value);
+            return Ok(Some(format!("`{key}={value}` does not hold in Azure")));
+        }
         let value = setting.value.trim();
         let (inverted, path) = match value.strip_prefix('!') {
             Some(path) => (true, path),
