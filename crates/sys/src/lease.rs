@@ -82,7 +82,9 @@ pub fn receive() -> io::Result<(Receiver, Signals)> {
         }
         let descriptor = checked(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC).into())?;
         let receiver = Receiver {
-            thread: libc::gettid(),
+            // Not libc's: std refers to it weakly, and in a static program with link-time
+            // optimization the call would then lead nowhere.
+            thread: rustix::thread::gettid().as_raw_pid(),
         };
         let descriptor = OwnedFd::from_raw_fd(descriptor as RawFd);
         Ok((receiver, Signals { descriptor }))
