@@ -123,6 +123,7 @@ impl Prepared {
             mountpoint: place.path.clone(),
             options: options.named.clone(),
             activity: fs.activity().clone(),
+            caches: fs.catalog().caches().clone(),
             messages: reporting.messages,
         };
         Ok(Self {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use disk::cache::{Caches, Usage};
 use indicatif::{HumanBytes, HumanCount};
 use log::{debug, info};
 use serde::{Deserialize, Serialize};
@@ -38,10 +39,34 @@ pub struct Status {
     pub uptime: u64,
     /// Sums since then.
     pub totals: Totals,
+    /// Memory that what is kept of images takes.
+    #[serde(default)]
+    pub cache: CacheUse,
     /// The open views, in the order in which they were opened.
     pub views: Vec<ViewState>,
     /// The latest warnings and errors, oldest first.
     pub messages: Vec<Message>,
+}
+
+/// Memory that is in use, in bytes; that of images that are not raw.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CacheUse {
+    /// Pieces of tables.
+    pub tables: u64,
+    /// What was decompressed.
+    pub blocks: u64,
+    /// Limit of each of both: `--cache-size`.
+    pub limit: u64,
+}
+
+impl From<Usage> for CacheUse {
+    fn from(usage: Usage) -> Self {
+        Self {
+            tables: usage.tables,
+            blocks: usage.blocks,
+            limit: usage.limit,
+        }
+    }
 }
 
 /// What a daemon reports about itself.
@@ -51,6 +76,7 @@ pub(super) struct Reporter {
     pub(super) mountpoint: PathBuf,
     pub(super) options: Vec<String>,
     pub(super) activity: Arc<Activity>,
+    pub(super) caches: Arc<Caches>,
     pub(super) messages: Arc<Messages>,
 }
 
@@ -64,6 +90,7 @@ impl Reporter {
             options: self.options.clone(),
             uptime: self.activity.uptime(),
             totals: self.activity.totals(),
+            cache: self.caches.usage().into(),
             views: self.activity.views(),
             messages: self.messages.latest(),
         }
@@ -123,12 +150,14 @@ impl Totals {
     /// One line for people.
     pub fn summary(&self, open: usize) -> String {
         format!(
-            "open views: {open}, delivered: {} in {} reads, failed reads: {}, opens: {}, refused opens: {}",
+            "open views: {open}, delivered: {} in {} reads, failed reads: {}, opens: {}, refused opens: {}, given up because of writers: {}, files that do not appear: {}",
             HumanBytes(self.bytes),
             HumanCount(self.reads),
             self.errors,
             self.opens,
             self.refused_opens,
+            self.given_up,
+            self.skipped,
         )
     }
 }

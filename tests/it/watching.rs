@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::harness::mount::{is_mount, wait_until};
 use crate::harness::{
-    FileSystem, Lab, MIB, Mount, Options, User, random_image, run, run_ok, sparse_image, stdout_of,
-    tool, vhdfs,
+    FileSystem, Lab, MIB, Mount, Options, User, lines_with, random_image, run, run_ok,
+    sparse_image, stdout_of, tool, vhdfs,
 };
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal, kill_process};
@@ -346,81 +346,33 @@ fn the_list_is_a_table() {
     );
 }
 
+/// What comes while it is mounted and does not appear is in the log once, and counted.
 #[test]
-fn every_command_teaches_by_an_example() {
-    let help = stdout_of(vhdfs().arg("--help"));
-    assert!(help.contains("\nExample"), "{help}");
-    let commands = help.split("Commands:").nth(1).expect("commands");
-    let commands = commands.split("\n\n").next().expect("commands");
-    let names: Vec<_> = commands
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help")
-        .collect();
-    assert!(names.len() >= 6, "{names:?}");
-    for name in names {
-        let help = stdout_of(vhdfs().args([name, "--help"]));
-        assert!(
-            help.contains("\nExample") && help.contains(&format!("  vhdfs {name}")),
-            "{help}"
-        );
-        if !WITH_EXAMPLES.contains(&name) {
-            continue;
-        }
-        let examples = help.split("\nExamples:\n").nth(1);
-        let examples = examples.unwrap_or_else(|| panic!("{name} has no examples: {help}"));
-        let examples: Vec<_> = examples
-            .lines()
-            .take_while(|line| line.starts_with("  "))
-            .collect();
-        assert!(examples.len() == 2, "{help}");
-        for example in examples {
-            assert!(example.starts_with(&format!("  vhdfs {name}")), "{help}");
-            run_example(name, example);
-        }
-    }
-}
-
-/// Commands whose examples need no more than images and a mount.
-const WITH_EXAMPLES: [&str; 7] = [
-    "mount", "umount", "status", "list", "inspect", "cat", "check",
-];
-
-/// Runs an example as a reader would who has some images and perhaps a mount.
-fn run_example(command: &str, example: &str) {
+fn later_arrivals_that_do_not_appear_are_counted() {
     let lab = Lab::new();
-    for name in ["disk.raw", "data.img", "debian.raw"] {
-        random_image(&lab.path().join("images").join(name), 1, 21 * MIB);
+    let source = source(&lab);
+    let mount = Options::default()
+        .foreground()
+        .allow_log("part.vmdk: does not appear")
+        .mount(&source);
+    fs::write(source.join("empty.raw"), "").expect("a file");
+    fs::write(source.join("part.vmdk"), "no VMDK").expect("a file");
+    fs::write(source.join("notes.txt"), "text").expect("a file");
+    for _ in 0..2 {
+        fs::read_dir(mount.path()).expect("the mount").count();
     }
-    let mountpoint = lab.folder("mnt");
-    let (before, after) = match command {
-        "umount" => ("vhdfs mount ~/images /mnt/vhd; ", ""),
-        "status" => ("vhdfs mount ~/images /mnt/vhd; ", "; vhdfs umount /mnt/vhd"),
-        "mount" => (
-            "",
-            "; vhdfs umount /mnt/vhd 2>/dev/null || vhdfs umount ~/vhds",
-        ),
-        _ => ("", ""),
-    };
-    // What is not ready for Azure is no wrong example; what is watched never ends.
-    let example = match command {
-        "check" => format!("{{ {example} || [ $? = 1 ] || [ $? = 3 ]; }}"),
-        _ if example.contains("--watch") => format!("{{ timeout 2 {example} || [ $? = 124 ]; }}"),
-        _ => example.to_owned(),
-    };
-    let script =
-        format!("{before}{example}{after}").replace("/mnt/vhd", mountpoint.to_str().unwrap());
-    let program = std::path::Path::new(vhdfs().get_program())
-        .parent()
-        .unwrap()
-        .to_owned();
-    let path = std::env::var("PATH").unwrap();
-    let mut bash = Command::new(tool("bash"));
-    bash.args(["-euc", &script])
-        .current_dir(lab.path())
-        .env("HOME", lab.path());
-    run_ok(bash.env("PATH", format!("{}:{path}", program.display())));
-    assert!(!is_mount(&mountpoint), "{script}");
+    assert_eq!(status(&mount)["totals"]["skipped"], 2);
+    for name in ["empty.raw", "part.vmdk"] {
+        let log = mount.log();
+        assert_eq!(
+            lines_with(&log, &format!("{name}: does not appear")).len(),
+            1,
+            "{log}"
+        );
+    }
+    let limit = &status(&mount)["cache"]["limit"];
+    assert_eq!(limit, &Value::from(64 * MIB));
+    mount.unmount();
 }
 
 /// One line for each mount, one document, or metrics that Prometheus takes.

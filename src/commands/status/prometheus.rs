@@ -15,7 +15,7 @@ type OfMount = (&'static str, &'static str, &'static str, fn(&Status) -> u64);
 /// The same of views.
 type OfView = (&'static str, &'static str, &'static str, fn(&View) -> u64);
 
-const OF_MOUNTS: [OfMount; 8] = [
+const OF_MOUNTS: [OfMount; 11] = [
     (
         "vhdfs_mount_age_seconds",
         "gauge",
@@ -63,6 +63,24 @@ const OF_MOUNTS: [OfMount; 8] = [
         "counter",
         "Reads that failed.",
         |status| status.totals.errors,
+    ),
+    (
+        "vhdfs_skipped_files_total",
+        "counter",
+        "Files that were found and do not appear although they are selected.",
+        |status| status.totals.skipped,
+    ),
+    (
+        "vhdfs_cache_tables_bytes",
+        "gauge",
+        "Memory that tables of images take.",
+        |status| status.cache.tables,
+    ),
+    (
+        "vhdfs_cache_blocks_bytes",
+        "gauge",
+        "Memory that decompressed blocks of images take.",
+        |status| status.cache.blocks,
     ),
 ];
 
@@ -209,6 +227,7 @@ mod tests {
             options: Vec::new(),
             uptime: 60,
             totals: Totals::default(),
+            cache: Default::default(),
             views: sources.map(view).collect(),
             messages: Vec::new(),
         }

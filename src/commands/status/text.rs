@@ -79,6 +79,17 @@ pub(super) fn of_mount(status: &Status, width: usize) -> String {
         HumanDuration(Duration::from_secs(status.uptime)),
         status.totals.summary(status.views.len()),
     );
+    let cache = &status.cache;
+    if cache.tables + cache.blocks > 0 {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "cache: {} of tables, {} decompressed, of {} each",
+            HumanBytes(cache.tables),
+            HumanBytes(cache.blocks),
+            HumanBytes(cache.limit),
+        );
+    }
     let mut views = Table::new(&VIEWS)
         .right_aligned(1..7)
         .within(width)

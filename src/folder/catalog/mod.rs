@@ -131,6 +131,11 @@ impl Catalog {
         let _ = self.own_device.set(rustix::fs::makedev(major, minor));
     }
 
+    /// What is kept of the tables and blocks of images.
+    pub fn caches(&self) -> &Arc<Caches> {
+        &self.caches
+    }
+
     /// The source folder; if the source is a single image, the folder that holds it.
     pub fn folder(&self) -> &SourceFolder {
         &self.folder

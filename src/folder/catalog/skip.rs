@@ -111,13 +111,27 @@ impl Skip {
     /// The error that the caller must report, because it says nothing about the entry itself: the
     /// process or the system ran out of something, or the file system failed.
     pub fn into_failure(self) -> Option<io::Error> {
+        let is_one = self.is_a_failure();
         match self {
-            Self::Unreadable(error) => match Errno::from_io_error(&error) {
-                Some(Errno::NOENT | Errno::ACCESS | Errno::PERM) => None,
-                _ => Some(error),
-            },
+            Self::Unreadable(error) if is_one => Some(error),
             _ => None,
         }
+    }
+
+    /// Whether the file system failed, which says nothing about the entry itself.
+    pub fn is_a_failure(&self) -> bool {
+        matches!(self, Self::Unreadable(error) if !matches!(
+            Errno::from_io_error(error),
+            Some(Errno::NOENT | Errno::ACCESS | Errno::PERM)
+        ))
+    }
+
+    /// Whether the process or the system ran out of something.
+    pub fn is_a_shortage(&self) -> bool {
+        matches!(self, Self::Unreadable(error) if matches!(
+            Errno::from_io_error(error),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+        ))
     }
 
     /// Whether it was selected and does not appear, so that mounting the folder reports it.

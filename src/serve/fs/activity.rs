@@ -121,6 +121,9 @@ pub struct Totals {
     /// Opens whose version of the source was given up, because it was written to.
     #[serde(default)]
     pub given_up: u64,
+    /// Files that were found and do not appear although they are selected, each once.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 impl Default for Activity {
@@ -180,6 +183,11 @@ impl Activity {
         if matches!(error, Error::TooManyOpen) && !self.out_of_files.swap(true, Ordering::Relaxed) {
             warn!("{error}");
         }
+    }
+
+    /// A file was found that does not appear, for the first time.
+    pub fn skipped(&self) {
+        lock(&self.closed).skipped += 1;
     }
 
     /// The open views, in the order in which they were opened.
@@ -362,6 +370,7 @@ mod tests {
         two.failed(&Error::Stale);
         two.failed(&Error::Stale);
         activity.refused(&Error::Stale);
+        activity.skipped();
         let views = activity.views();
         assert_eq!((views[0].source.as_str(), views[0].bytes), ("a.raw", 100));
         assert_eq!((views[0].position, views[1].position), (60, 7));
@@ -383,6 +392,7 @@ mod tests {
             bytes: 107,
             errors: 3,
             given_up: 1,
+            skipped: 1,
         };
         assert_eq!(while_open, sums);
     }

@@ -8,6 +8,7 @@ use sharded_slab::Slab;
 
 use super::alarm::Alarm;
 use super::inodes::{Inodes, Node};
+use super::losses::Losses;
 use super::open::OpenImages;
 use super::{Activity, Attributes, Error, Ownership};
 use crate::folder::catalog::{Catalog, Directory, Listing};
@@ -36,6 +37,7 @@ pub struct FileSystem {
     pub(super) inodes: Inodes,
     images: OpenImages,
     pub(super) listings: Slab<Arc<Listing>>,
+    pub(super) losses: Losses,
     pub(super) shortage: Alarm,
 }
 
@@ -52,6 +54,7 @@ impl FileSystem {
             ownership,
             images: OpenImages::new(opening),
             listings: Slab::new(),
+            losses: Losses::default(),
             shortage: Alarm::default(),
         })
     }

@@ -3,9 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
-use log::warn;
-use rustix::io::Errno;
-
 use super::inodes::{self, ROOT};
 use super::{Attributes, Error, FileSystem};
 use crate::folder::catalog::{Found, Listing, Skip};
@@ -151,23 +148,15 @@ impl FileSystem {
             Ok(entry) => return Ok(Some(entry)),
             Err(skip) => skip,
         };
-        let Some(failure) = skip.into_failure() else {
-            return Ok(None);
-        };
-        if matches!(
-            Errno::from_io_error(&failure),
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
-        ) {
-            return self.shortage.watch(Err(failure.into()));
-        }
         let name = listing.name(index).unwrap_or_default();
-        let path = listing.directory().shown_path().join(name);
-        warn!(
-            "{}: does not appear: {}",
-            path.display(),
-            Skip::Unreadable(failure)
-        );
-        Ok(None)
+        let path = || listing.directory().shown_path().join(name);
+        if skip.is_a_loss() && !skip.is_a_shortage() && self.losses.tell(&path(), &skip) {
+            self.activity().skipped();
+        }
+        match skip.is_a_shortage().then(|| skip.into_failure()).flatten() {
+            Some(failure) => self.shortage.watch(Err(failure.into())),
+            None => Ok(None),
+        }
     }
 }
 

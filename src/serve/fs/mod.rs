@@ -11,6 +11,7 @@ mod error;
 mod file_system;
 mod inodes;
 mod listing;
+mod losses;
 mod open;
 mod rate;
 

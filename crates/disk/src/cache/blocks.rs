@@ -148,6 +148,16 @@ impl Blocks {
         }
     }
 
+    /// The limit in bytes.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Bytes that decompressed blocks take.
+    pub(super) fn used(&self) -> u64 {
+        self.state.lock().cached
+    }
+
     /// The decompressed block. A caller waits for a block that another thread is decoding.
     ///
     /// # Errors

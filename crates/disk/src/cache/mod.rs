@@ -29,6 +29,17 @@ pub struct Caches {
     next_id: AtomicU64,
 }
 
+/// What caches take now, in bytes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Pieces of tables.
+    pub tables: u64,
+    /// Decompressed blocks.
+    pub blocks: u64,
+    /// Limit of each of both.
+    pub limit: u64,
+}
+
 impl Caches {
     /// Caches of at most `limit` bytes each, and `threads` threads that decompress ahead of
     /// sequential readers; with 0 threads readers decompress what they read themselves.
@@ -43,6 +54,15 @@ impl Caches {
             blocks,
             next_id: AtomicU64::new(0),
         })
+    }
+
+    /// How much they hold.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            tables: self.tables.used(),
+            blocks: self.blocks.used(),
+            limit: self.blocks.limit(),
+        }
     }
 
     pub(crate) fn tables(&self) -> &Tables {

@@ -57,6 +57,12 @@ impl Tables {
         }
     }
 
+    /// Bytes that it takes, each piece counted as a whole one.
+    pub(super) fn used(&self) -> u64 {
+        let pieces = self.shards.iter().map(|shard| shard.lock().len() as u64);
+        pieces.sum::<u64>() * (PIECE_SIZE + OVERHEAD)
+    }
+
     /// Entries of `size` bytes each of the table `table` ("the L2 table"), beginning with the one at `offset`: at
     /// least one, at most `count`, as many as lie in one piece.
     ///
