@@ -36,7 +36,7 @@ pub fn on_mounting(error: &io::Error) -> &'static str {
     } else if text.contains("mount_max") {
         "; raise mount_max in /etc/fuse.conf"
     } else if error.kind() == io::ErrorKind::PermissionDenied || text.contains("not permitted") {
-        "; root needs CAP_SYS_ADMIN to mount, in a container `--cap-add SYS_ADMIN`"
+        "; root needs CAP_SYS_ADMIN to mount, in a container `--cap-add SYS_ADMIN`; `vhdfs cat` needs neither"
     } else {
         on_resources(error)
     }

@@ -11,3 +11,4 @@ pub mod logging;
 pub mod mount;
 pub mod proof;
 pub mod serve;
+pub mod troubles;

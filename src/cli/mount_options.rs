@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use fuser::MountOption;
@@ -52,14 +53,34 @@ const INDIFFERENT: [&str; 7] = [
 #[derive(Debug, Error)]
 pub enum OptionError {
     /// It is unknown.
-    #[error("the mount option {0:?} is unknown; `vhdfs mount --help` lists those of vhdfs")]
+    #[error(
+        "the mount option {0:?} is unknown{hint}; `vhdfs mount --help` lists those of vhdfs [option-unknown]",
+        hint = hint(.0)
+    )]
     Unknown(String),
     /// It cannot be changed while mounted.
-    #[error("the mount option \"remount\" is not supported; unmount and mount again")]
+    #[error("the mount option \"remount\" is not supported; unmount and mount again [remount]")]
     Remount,
     /// Its value is missing, superfluous or wrong.
-    #[error("{}; `vhdfs mount --help` tells what is possible", first_paragraph(.0))]
+    #[error("{}; `vhdfs mount --help` tells what is possible [option-value]", first_paragraph(.0))]
     Value(#[from] clap::Error),
+}
+
+/// The option that was probably meant, as the parser suggests it.
+fn hint(name: &str) -> String {
+    let long = format!("--{}", name.replace('_', "-"));
+    let parsed = Cli::command().try_get_matches_from(["vhdfs", "mount", &long]);
+    match parsed
+        .err()
+        .as_ref()
+        .and_then(|error| error.get(ContextKind::SuggestedArg))
+    {
+        Some(ContextValue::String(meant)) => {
+            let meant = meant.trim_start_matches('-').replace('-', "_");
+            format!(", and {meant:?} is known")
+        }
+        _ => String::new(),
+    }
 }
 
 /// The parser's message in one line, without its usage.
@@ -298,6 +319,8 @@ mod tests {
     fn wrong_options_are_named() {
         let message = |option| parse(&[option]).unwrap_err().to_string();
         assert!(message("allow_othr").contains("\"allow_othr\""));
+        assert!(message("allow_othr").contains("\"allow_other\" is known"));
+        assert!(!message("zzz").contains("is known"));
         assert!(message("fake").contains("\"fake\""));
         assert!(!message("uid=x").contains('\n'));
         assert!(message("remount").contains("unmount and mount again"));

@@ -14,9 +14,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Something that was asked for does not appear.
 #[derive(Debug, Error)]
 enum Missing {
-    #[error("{0}: does not appear: {1}")]
+    #[error("{0}: does not appear: {1} [does-not-appear]")]
     Source(String, Skip),
-    #[error("--strict: {summary}; {first}: {skip}; `vhdfs list {folder}` lists all")]
+    #[error("--strict: {summary}; {first}: {skip}; `vhdfs list {folder}` lists all [strict]")]
     Some {
         summary: String,
         first: String,

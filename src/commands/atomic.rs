@@ -17,10 +17,10 @@ use crate::advice;
 #[derive(Debug, Error)]
 pub(super) enum OutputError {
     /// The file system's own.
-    #[error("{}: cannot be written: {}{}", .0.display(), .1, advice::on_resources(.1))]
+    #[error("{}: cannot be written: {}{} [unwritable]", .0.display(), .1, advice::on_resources(.1))]
     Write(PathBuf, #[source] io::Error),
     /// It would take the place of a source.
-    #[error("{}: is the image itself; nothing is ever written to a source, so name another file", .0.display())]
+    #[error("{}: is the image itself; nothing is ever written to a source, so name another file [own-output]", .0.display())]
     Source(PathBuf),
 }
 

@@ -24,9 +24,9 @@ const READY: &[u8] = b"ready\n";
 /// What keeps the daemon from starting.
 #[derive(Debug, Error)]
 enum StartError {
-    #[error("cannot start the daemon: {}{}", .0, advice::on_resources(.0))]
+    #[error("cannot start the daemon: {}{} [start]", .0, advice::on_resources(.0))]
     Spawn(#[source] io::Error),
-    #[error("the daemon ended before the mount replied; `-f` shows what happens")]
+    #[error("the daemon ended before the mount replied; `-f` shows what happens [daemon-ended]")]
     Ended,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn detach(null: &File) -> io::Result<()> {
     rustix::process::chdir("/")?;
     rustix::stdio::dup2_stdin(null)?;
     rustix::stdio::dup2_stderr(null)?;
-    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    std::panic::set_hook(Box::new(|panic| error!("{panic} [bug]")));
     // Who sees the word may look at once: by then nothing is left of the terminal.
     let waiting = io::stdout().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdout(null)?;

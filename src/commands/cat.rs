@@ -24,11 +24,11 @@ use vhd::view::Filled;
 #[derive(Debug, Error)]
 enum CatError {
     #[error(
-        "standard output is a terminal, and a VHD is no text; redirect it to a file or a pipe, or name a file with --output"
+        "standard output is a terminal, and a VHD is no text; redirect it to a file or a pipe, or name a file with --output [terminal]"
     )]
     Terminal,
     #[error(
-        "{}: standard output is the image itself, and vhdfs never writes to one; redirect it to another file",
+        "{}: standard output is the image itself, and vhdfs never writes to one; redirect it to another file [own-output]",
         .0.display()
     )]
     Itself(PathBuf),
@@ -53,8 +53,8 @@ pub(super) fn run(args: &CatArgs) -> Result<(), Failure> {
     let image = named.open(&args.view, Policy::Auto, args.writers.into())?;
     let all = ByteRange::new(0, image.size());
     let range = args.range.map_or(Ok(all), |span| span.within(all.end()));
-    let range =
-        range.map_err(|error| Failure::usage(format!("{}: {error}", args.image.display())))?;
+    let range = range
+        .map_err(|error| Failure::usage(format!("{}: {error} [range]", args.image.display())))?;
     let sources = files_of(&named.image);
     let progress = Progress::if_wanted(args.progress, range.len(), "copying");
     let copy = Copy {

@@ -31,15 +31,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Why an image cannot be checked.
 #[derive(Debug, Error)]
 enum Uncheckable {
-    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice(.1))]
+    #[error("{}: cannot be read: {}{} [unreadable]", .0.display(), .1, advice(.1))]
     Read(PathBuf, #[source] io::Error),
-    #[error("{}: is not a file; name an image", .0.display())]
+    #[error("{}: is not a file; name an image [not-a-file]", .0.display())]
     NotAFile(PathBuf),
-    #[error("{}: {}", .0.display(), .1)]
+    #[error("{}: {} [no-check]", .0.display(), .1)]
     Check(PathBuf, #[source] CheckError),
     #[error(transparent)]
     View(#[from] ViewError),
-    #[error("{}: it changed meanwhile; check it again", .0.display())]
+    #[error("{}: it changed meanwhile; check it again [changed]", .0.display())]
     Changed(PathBuf),
 }
 
@@ -73,7 +73,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
 fn explain(id: &str) -> Result<ExitCode, Failure> {
     let text = check::explain(id).ok_or_else(|| {
         Failure::usage(format!(
-            "no finding is called `{id}`; docs/CHECK.md lists them all"
+            "no finding is called `{id}`; docs/CHECK.md lists them all [no-finding]"
         ))
     })?;
     print(&text).map_err(|failure| Failure::usage(failure.message))?;

@@ -28,7 +28,7 @@ const CLUSTER: usize = 1 << 16;
 
 /// Why an image could not be made.
 #[derive(Debug, Error)]
-#[error("{}: cannot be made: {}; name a folder that you may write", .0.display(), .1)]
+#[error("{}: cannot be made: {}; name a folder that you may write [unwritable]", .0.display(), .1)]
 struct DemoError(PathBuf, #[source] io::Error);
 
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {

@@ -58,7 +58,7 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 
 /// Why nothing could be written.
 #[derive(Debug, Error)]
-#[error("{}: cannot be written: {}; name a folder that you may write", .0.display(), .1)]
+#[error("{}: cannot be written: {}; name a folder that you may write [unwritable]", .0.display(), .1)]
 struct WriteError(PathBuf, #[source] io::Error);
 
 pub(super) fn run(args: &GenerateArgs) -> Result<(), Failure> {

@@ -26,9 +26,9 @@ use vhd::footer::{FOOTER_SIZE, Footer, checksum};
 /// Why a file cannot be inspected.
 #[derive(Debug, Error)]
 enum InspectError {
-    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice::on_reading(.1))]
+    #[error("{}: cannot be read: {}{} [unreadable]", .0.display(), .1, advice::on_reading(.1))]
     Read(PathBuf, #[source] io::Error),
-    #[error("{}: is not a file; name an image", .0.display())]
+    #[error("{}: is not a file; name an image [not-a-file]", .0.display())]
     NotAFile(PathBuf),
 }
 

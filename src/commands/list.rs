@@ -29,7 +29,7 @@ const COLUMNS: [&str; 7] = [
 
 /// Why a source cannot be listed.
 #[derive(Debug, Error)]
-#[error("{}: cannot be listed: {}{}", .0.display(), .1, advice::on_reading(.1))]
+#[error("{}: cannot be listed: {}{} [unreadable]", .0.display(), .1, advice::on_reading(.1))]
 struct ListError(PathBuf, #[source] io::Error);
 
 /// What a mount of the source would show; sizes in bytes, names that are not UTF-8 with

@@ -23,9 +23,9 @@ use vhd::view::Filled;
 /// Why there is no manifest.
 #[derive(Debug, Error)]
 enum SumError {
-    #[error("{}: holds no image that appears; `vhdfs list` tells why", .0.display())]
+    #[error("{}: holds no image that appears; `vhdfs list` tells why [no-images]", .0.display())]
     Nothing(PathBuf),
-    #[error("{}: cannot be hashed: {}", .0.display(), .1)]
+    #[error("{}: cannot be hashed: {} [unreadable]", .0.display(), .1)]
     Hash(PathBuf, #[source] HashError),
 }
 

@@ -7,6 +7,7 @@ mod cat;
 mod check;
 mod demo;
 mod generate;
+mod help;
 mod inspect;
 mod list;
 mod manifest;
@@ -35,6 +36,7 @@ use crate::cli::{Cli, Command};
 use crate::daemon::broker;
 use crate::folder::catalog;
 use crate::folder::select::Selection;
+use crate::troubles;
 use ::check::printable::printable;
 
 /// Exit status of a command that failed.
@@ -78,6 +80,9 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     if version::is_asked_for(&arguments) {
         return finish(version::run().map(|()| ExitCode::SUCCESS));
     }
+    if let Some(id) = help::is_asked_for(&arguments) {
+        return finish(help::run(id.as_deref()).map(|()| ExitCode::SUCCESS));
+    }
     let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| error.exit());
     let done = |()| ExitCode::SUCCESS;
     let result = match cli.command {
@@ -103,7 +108,7 @@ fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
         Ok(status) => status,
         Err(failure) => {
             let message = failure.message.trim_start_matches("error: ").trim_end();
-            let message = printable(message);
+            let message = troubles::with_id(&printable(message));
             // Standard error may be closed; the status is what remains.
             let _ = writeln!(io::stderr(), "vhdfs: {message}");
             ExitCode::from(failure.status)
@@ -119,7 +124,11 @@ fn catalog_options(
 ) -> Result<catalog::Options, Failure> {
     Ok(catalog::Options {
         selection: Selection::new(args.all, &args.include, &args.exclude)
-            .map_err(|error| Failure::usage(format!("{error}; patterns are those of the shell")))?
+            .map_err(|error| {
+                Failure::usage(format!(
+                    "{error}; patterns are those of the shell [pattern]"
+                ))
+            })?
             .with_compressed(view.compressed),
         allow_devices: args.allow_devices,
         min_size: view.min_size.unwrap_or(0),

@@ -116,7 +116,7 @@ fn serve(
     if let Some(size) = args.view.min_size
         && let Some(warning) = vhd::size_warning(size)
     {
-        warn!("--min-size {size}: {warning}");
+        warn!("--min-size {size}: {warning} [warning]");
     }
     let options = Options {
         access: match (args.allow_other, args.allow_root) {

@@ -36,7 +36,7 @@ pub(super) fn ignore_closed(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
             message: format!(
-                "cannot write to standard output: {error}{}",
+                "cannot write to standard output: {error}{} [output]",
                 advice::on_resources(&error)
             ),
             status: super::FAILED,

@@ -20,19 +20,19 @@ use vhd::footer::{FOOTER_SIZE, Footer};
 /// Why it is unknown whether a file holds a view.
 #[derive(Debug, Error)]
 enum VerifyError {
-    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice::on_reading(.1))]
+    #[error("{}: cannot be read: {}{} [unreadable]", .0.display(), .1, advice::on_reading(.1))]
     Read(PathBuf, #[source] io::Error),
-    #[error("{}: {}", .0.display(), .1)]
+    #[error("{}: {} [manifest]", .0.display(), .1)]
     Manifest(PathBuf, #[source] ManifestError),
-    #[error("{}: holds no view {:?}; it holds {}", .0.display(), .1, .2)]
+    #[error("{}: holds no view {:?}; it holds {} [no-such-view]", .0.display(), .1, .2)]
     NoView(PathBuf, String, String),
-    #[error("{}: holds {} views; say which with --view: {}", .0.display(), .1, .2)]
+    #[error("{}: holds {} views; say which with --view: {} [which-view]", .0.display(), .1, .2)]
     Several(PathBuf, usize, String),
-    #[error("{0}")]
+    #[error("{0} [range]")]
     Range(String),
     #[error(
         "the range {0} does not begin and end with blocks: at multiples of {BLOCK_SIZE} (4M), or \
-         at the view's end, {1}"
+         at the view's end, {1} [range]"
     )]
     Edges(ByteRange, u64),
 }
@@ -52,7 +52,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Verdict::Differs(message) => Err(Failure {
-            message,
+            message: format!("{message} [differs]"),
             status: super::FAILED,
         }),
     }

@@ -21,18 +21,18 @@ use vhd::footer::{FOOTER_SIZE, Footer};
 #[derive(Debug, Error)]
 pub(super) enum ViewError {
     /// The file system's own, or the source changed.
-    #[error("{}: cannot be read: {}{}", .0.display(), .1, advice::on_reading(.1))]
+    #[error("{}: cannot be read: {}{} [unreadable]", .0.display(), .1, advice::on_reading(.1))]
     Read(PathBuf, #[source] io::Error),
     /// It does not appear in a mount.
-    #[error("{}: has no view: {}", .0.display(), .1)]
+    #[error("{}: has no view: {} [no-view]", .0.display(), .1)]
     NoView(PathBuf, #[source] catalog::Skip),
     /// There are several disks in it.
     #[error(
-        "{}: holds several disks; name one of them: {}", .0.display(), .1.join(", ")
+        "{}: holds several disks; name one of them: {} [several-disks]", .0.display(), .1.join(", ")
     )]
     Several(PathBuf, Vec<String>),
     /// It appears, and cannot be opened as asked.
-    #[error("{}: cannot be opened: {}", .0.display(), .1)]
+    #[error("{}: cannot be opened: {} [cannot-open]", .0.display(), .1)]
     Refused(PathBuf, #[source] Refusal),
 }
 

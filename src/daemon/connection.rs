@@ -91,7 +91,7 @@ impl Connection {
             return;
         };
         if let Err(error) = abort.write_all(b"1") {
-            warn!("readers may wait until all reads of sources have ended: {error}");
+            warn!("readers may wait until all reads of sources have ended: {error} [abort]");
         }
     }
 

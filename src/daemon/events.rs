@@ -95,7 +95,7 @@ fn end_by_signal(connection: &mut Connection, happened: &Receiver<Event>) {
         Ok(()) => info!("{}: is unmounted", mountpoint.display()),
         Err(UnmountError::Busy(_)) => {
             warn!(
-                "{}: files are open; they can be read for {} s more",
+                "{}: files are open; they can be read for {} s more [open-files]",
                 mountpoint.display(),
                 GRACE.as_secs()
             );
@@ -116,7 +116,10 @@ fn end_by_signal(connection: &mut Connection, happened: &Receiver<Event>) {
             Ok(Event::LogState) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                warn!("{}: gone, with files still open", mountpoint.display());
+                warn!(
+                    "{}: gone, with files still open [open-files]",
+                    mountpoint.display()
+                );
                 connection.abort();
                 return;
             }

@@ -149,7 +149,7 @@ impl Prepared {
         let fuse = Fuse::new(fs.clone(), self.options.threads, self.options.direct_io);
         let passthrough = fuse.passthrough();
         let session = Session::new(fuse, mountpoint, &config)
-            .map_err(|error| MountError::Mount(mountpoint.clone(), error))?;
+            .map_err(|error| MountError::of_mounting(mountpoint, error))?;
         let mut connection = Connection::new(self.place, self.broker);
         if let Some(device) = connection.device() {
             fs.catalog().leave_out(device);

@@ -67,7 +67,10 @@ impl Drop for StatusSocket {
         if let Err(error) = fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            warn!("{}: cannot be removed: {error}", self.path.display());
+            warn!(
+                "{}: cannot be removed: {error} [socket]",
+                self.path.display()
+            );
         }
     }
 }

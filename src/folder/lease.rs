@@ -147,7 +147,7 @@ impl Leases {
                     match signals.wait() {
                         Ok(notice) => self.give_way(&notice),
                         Err(error) => {
-                            error!("writers may have to wait for sources that are open: {error}");
+                            error!("writers may have to wait for sources that are open: {error} [leases]");
                             return;
                         }
                     }

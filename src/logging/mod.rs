@@ -25,10 +25,10 @@ pub const VARIABLE: &str = "VHDFS_LOG";
 #[derive(Debug, Error)]
 pub enum LogError {
     /// The log file cannot be opened.
-    #[error("{}: cannot open the log file: {}; name a file in a folder that exists and that you may write", .0.display(), .1)]
+    #[error("{}: cannot open the log file: {}; name a file in a folder that exists and that you may write [log-file]", .0.display(), .1)]
     File(PathBuf, #[source] io::Error),
     /// It is a FIFO without a reader.
-    #[error("{}: nobody reads this FIFO; start its reader first, or name a file", .0.display())]
+    #[error("{}: nobody reads this FIFO; start its reader first, or name a file [log-fifo]", .0.display())]
     Unread(PathBuf),
 }
 

@@ -21,13 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum StatusError {
     /// Nothing of ours is mounted there.
-    #[error("{}: vhdfs has mounted nothing there; `findmnt -t fuse.vhdfs` lists its mounts", .0.display())]
+    #[error("{}: vhdfs has mounted nothing there; `findmnt -t fuse.vhdfs` lists its mounts [not-mounted]", .0.display())]
     NotMounted(PathBuf),
     /// Another user mounted it.
-    #[error("{}: another user mounted it; ask as that user, or as root", .0.display())]
+    #[error("{}: another user mounted it; ask as that user, or as root [status-denied]", .0.display())]
     Denied(PathBuf),
     /// Its daemon was killed, or has no socket.
-    #[error("{}: its daemon does not answer: {}; where it is gone, remove its mount with `vhdfs umount --lazy`", .0.display(), .1)]
+    #[error("{}: its daemon does not answer: {}; where it is gone, remove its mount with `vhdfs umount --lazy` [no-answer]", .0.display(), .1)]
     Silent(PathBuf, #[source] io::Error),
 }
 

@@ -199,7 +199,7 @@ fn free_of_ours(path: &Path) -> Result<Option<MountEntry>, MountError> {
     };
     if unmount_device(path, true, device).is_ok() {
         warn!(
-            "{}: removed the stale mount of a daemon that is gone",
+            "{}: removed the stale mount of a daemon that is gone [stale-removed]",
             path.display()
         );
     } else if is_stale(path) {

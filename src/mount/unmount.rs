@@ -15,19 +15,19 @@ use crate::mount::table::{self, DeviceNumber, MountEntry};
 #[derive(Debug, Error)]
 pub enum UnmountError {
     /// Another mount lies on it.
-    #[error("{}: another mount lies on that of this daemon, which goes away with the daemon; `umount -l` removes what is left once the other is gone", .0.display())]
+    #[error("{}: another mount lies on that of this daemon, which goes away with the daemon; `umount -l` removes what is left once the other is gone [covered]", .0.display())]
     Covered(PathBuf),
     /// Nothing of ours is mounted there.
-    #[error("{}: vhdfs has mounted nothing there; `findmnt -t fuse.vhdfs` lists its mounts", .0.display())]
+    #[error("{}: vhdfs has mounted nothing there; `findmnt -t fuse.vhdfs` lists its mounts [not-mounted]", .0.display())]
     NotMounted(PathBuf),
     /// Files are open in it, or a process has its working folder there.
-    #[error("{}: it is in use; close what uses it (`fuser -vm` lists them), or detach it with `vhdfs umount --lazy`", .0.display())]
+    #[error("{}: it is in use; close what uses it (`fuser -vm` lists them), or detach it with `vhdfs umount --lazy` [unmount-busy]", .0.display())]
     Busy(PathBuf),
     /// Another user mounted it.
-    #[error("{}: not permitted; unmount as the user who mounted it, or as root", .0.display())]
+    #[error("{}: not permitted; unmount as the user who mounted it, or as root [unmount-denied]", .0.display())]
     Denied(PathBuf),
     /// Another failure.
-    #[error("{}: cannot unmount: {}", .0.display(), .1)]
+    #[error("{}: cannot unmount: {} [unmount-failed]", .0.display(), .1)]
     Failed(PathBuf, #[source] io::Error),
 }
 

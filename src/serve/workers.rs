@@ -108,7 +108,7 @@ impl Pool {
         }
         drop(state);
         if let Err(error) = self.start(Some(job)) {
-            warn!("a request failed with EIO, because no thread can be started: {error}");
+            warn!("a request failed with EIO, because no thread can be started: {error} [threads]");
         }
     }
 

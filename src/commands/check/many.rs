@@ -41,7 +41,12 @@ pub(super) fn run(
             true => {
                 let mut found = BTreeSet::new();
                 collect(image, Path::new(""), shown.choice.selection(), &mut found).map_err(
-                    |error| Failure::usage(format!("{}: cannot be read: {error}", image.display())),
+                    |error| {
+                        Failure::usage(format!(
+                            "{}: cannot be read: {error} [unreadable]",
+                            image.display()
+                        ))
+                    },
                 )?;
                 paths.extend(found);
             }
@@ -54,7 +59,7 @@ pub(super) fn run(
             .map(|image| image.display().to_string())
             .collect();
         return Err(Failure::usage(format!(
-            "{}: there is no image",
+            "{}: there is no image [no-images]",
             names.join(", ")
         )));
     }

@@ -238,7 +238,7 @@ impl Catalog {
         let is_new = !matches!(before, Some(Known::Logged | Known::Refused(_)));
         if is_new && self.options.log_skipped {
             log::warn!(
-                "{}: does not appear: {refused}",
+                "{}: does not appear: {refused} [does-not-appear]",
                 image.shown_path().display()
             );
         }

@@ -25,11 +25,11 @@ impl Alarm {
             }
             Err(Error::TooManyOpen) => (
                 &self.descriptors,
-                "too many open files: requests fail with EMFILE while that lasts; raise the limit with `ulimit -n`, or open fewer views at once",
+                "too many open files: requests fail with EMFILE while that lasts; raise the limit with `ulimit -n`, or open fewer views at once [too-many-open]",
             ),
             Err(Error::OutOfMemory) => (
                 &self.memory,
-                "out of memory: requests fail with ENOMEM while that lasts",
+                "out of memory: requests fail with ENOMEM while that lasts [no-memory]",
             ),
             Err(_) => return result,
         };

@@ -35,7 +35,7 @@ pub enum Error {
     Invalid,
     /// Too many files are open in this process to open one more.
     #[error(
-        "too many files are open; raise the limit with `ulimit -n`, or LimitNOFILE= of the systemd unit"
+        "too many files are open; raise the limit with `ulimit -n`, or LimitNOFILE= of the systemd unit [too-many-open]"
     )]
     TooManyOpen,
     /// The system refuses more memory.

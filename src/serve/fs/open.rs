@@ -111,7 +111,11 @@ impl OpenImages {
             } else {
                 Level::Info
             };
-            log!(level, "{}: {warning}", image.shown_path().display());
+            log!(
+                level,
+                "{}: {warning} [warning]",
+                image.shown_path().display()
+            );
         }
     }
 
@@ -155,7 +159,10 @@ fn logged(image: &Image, refusal: Refusal) -> Error {
     let (is_own, text) = (matches!(refusal, Refusal::Source(_)), refusal.to_string());
     let error = Error::from(refusal);
     if !is_own && !matches!(error, Error::Stale) {
-        warn!("{}: cannot be opened: {text}", image.shown_path().display());
+        warn!(
+            "{}: cannot be opened: {text} [cannot-open]",
+            image.shown_path().display()
+        );
     }
     error
 }

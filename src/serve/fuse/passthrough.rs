@@ -61,5 +61,7 @@ impl Passthrough {
 }
 
 fn log_refusal(error: &io::Error) {
-    warn!("the kernel does not take a file for passthrough: {error}; it is read by the daemon");
+    warn!(
+        "the kernel does not take a file for passthrough: {error}; it is read by the daemon [passthrough]"
+    );
 }

@@ -329,7 +329,7 @@ fn contained(operation: &'static str, request: impl FnOnce()) {
         request();
     };
     if catch_unwind(AssertUnwindSafe(request)).is_err() {
-        error!("{operation}: a bug made this request fail with EIO; please report it");
+        error!("{operation}: a bug made this request fail with EIO; please report it [bug]");
     }
 }
 

@@ -223,7 +223,7 @@ impl OpenImage {
         if !self.stale.swap(true, Ordering::AcqRel) {
             let path = self.view.source().path();
             warn!(
-                "{}: changed while it was open; reads of it now fail with ESTALE",
+                "{}: changed while it was open; reads of it now fail with ESTALE [changed]",
                 path.display()
             );
         }
@@ -245,7 +245,7 @@ impl OpenImage {
         {
             let path = self.view.source().path();
             warn!(
-                "{}: damaged: {damage}; reads of that part of it fail with EIO",
+                "{}: damaged: {damage}; reads of that part of it fail with EIO [damaged]",
                 path.display()
             );
         }

@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
 use super::place::{Place, refused, text};
@@ -201,7 +202,26 @@ fn a_user_without_what_mounting_takes() {
         .arg(&place.source)
         .arg(&place.mountpoint);
     let name = text(&place.mountpoint).to_owned();
-    refused(command, 1, &[&name, "CAP_SYS_ADMIN"]);
+    let words = [
+        name.as_str(),
+        "not permitted",
+        "CAP_SYS_ADMIN",
+        "`vhdfs cat`",
+    ];
+    let mut without_helper = as_root(tool("setpriv"));
+    without_helper.arg("--bounding-set=-sys_admin");
+    let nothing = place.lab.path().join("nothing");
+    without_helper
+        .arg("env")
+        .arg(format!("FUSERMOUNT_PATH={}", text(&nothing)));
+    without_helper.args([
+        &place.program,
+        Path::new("mount"),
+        &place.source,
+        &place.mountpoint,
+    ]);
+    refused(command, 1, &words);
+    refused(without_helper, 1, &words);
 }
 
 #[test]

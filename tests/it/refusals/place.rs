@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::process::{copy_program, describe};
+use crate::harness::process::{copy_program, describe, repository};
 use crate::harness::root::elsewhere;
 use crate::harness::{Lab, MIB, User, random_image, run};
 
@@ -90,6 +90,13 @@ pub(crate) fn refused(mut command: Command, status: i32, words: &[&str]) {
         "{what}"
     );
     assert_eq!(text.lines().count(), 1, "{what}");
+    let id = text.trim_end().rsplit(' ').next().unwrap_or_default();
+    let page = repository().join("docs/TROUBLESHOOTING.md");
+    let page = fs::read_to_string(page).expect("the document");
+    assert!(
+        page.contains(&format!("\n### {id}\n")),
+        "no section {id:?}: {what}"
+    );
     for word in words {
         assert!(text.contains(word), "{word:?} is not in: {what}");
     }
