@@ -60,7 +60,14 @@ pub struct CatArgs {
     #[command(flatten)]
     pub view: ViewArgs,
     /// What to do where somebody has the image open for writing
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "refuse|snapshot|allow",
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub writers: Writers,
     /// Only the bytes from START up to and without END; END may be left out, both may have K, M, G, T or P
     #[arg(long, value_name = "START-END", value_parser = size::span, allow_hyphen_values = true)]

@@ -32,7 +32,7 @@ pub struct ManifestArgs {
 /// Arguments of `vhdfs verify`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  vhdfs verify images.json downloads/disk.vhd\n  vhdfs cat ~/images/disk.raw | vhdfs verify images.json - --view disk.vhd\n\nExit status:\n  0 equal · 1 not · 2 could not be told"
+    after_help = "Exit status:\n  0 equal · 1 not · 2 could not be told\n\nExamples:\n  vhdfs verify images.json downloads/disk.vhd\n  vhdfs cat ~/images/disk.raw | vhdfs verify images.json - --view disk.vhd"
 )]
 pub struct VerifyArgs {
     /// Tell all blocks that differ, not the first only
@@ -53,7 +53,7 @@ pub struct VerifyArgs {
 /// Arguments of `vhdfs check`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  vhdfs check --generation 2 ~/images/debian.raw\n  vhdfs check --json --data-disk ~/images/data.img\n\nExit status:\n  0 ready · 1 not ready · 2 wrong arguments, or an image cannot be read · 3 could not be told"
+    after_help = "Exit status:\n  0 ready · 1 not ready · 2 wrong arguments, or an image cannot be read\n  3 could not be told\n\nExamples:\n  vhdfs check --generation 2 ~/images/debian.raw\n  vhdfs check --json --data-disk ~/images/data.img"
 )]
 pub struct CheckArgs {
     /// Print one JSON document; an array where several images or a folder are named

@@ -41,7 +41,7 @@ const SYSTEM: &str = "System";
     propagate_version = true
 )]
 #[command(
-    after_help = "Example:\n  vhdfs mount ~/images /mnt/vhd\n  azcopy copy '/mnt/vhd/*' 'https://ACCOUNT.blob.core.windows.net/vhds?SAS' --recursive --blob-type PageBlob\n  vhdfs umount /mnt/vhd\n\n`vhdfs COMMAND -h` is short, `vhdfs COMMAND --help` says more; `vhdfs --version --verbose` says what this system can do."
+    after_help = "`vhdfs COMMAND -h` is short, `vhdfs COMMAND --help` says more. Messages end with\nan [id]: `vhdfs help troubles ID` explains it. `vhdfs --version --verbose` says\nwhat this system can do.\n\nExamples:\n  vhdfs mount ~/images /mnt/vhd\n  azcopy copy '/mnt/vhd/*' \"$CONTAINER_URL\" --recursive --blob-type PageBlob\n  vhdfs umount /mnt/vhd"
 )]
 pub struct Cli {
     /// What to do.

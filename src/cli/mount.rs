@@ -19,24 +19,18 @@ pub struct MountArgs {
     /// Mount only if everything appears that is selected
     #[arg(help_heading = APPEARS, long)]
     pub strict: bool,
-    /// Make the mount point, and remove it when it is unmounted
-    #[arg(help_heading = SYSTEM, long)]
-    pub mkdir: bool,
-    /// Stay in the foreground and log to standard error
-    #[arg(help_heading = SYSTEM, short, long)]
-    pub foreground: bool,
     /// Which files are images.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Let all users read what the shown owners and modes permit
+    /// What the views hold.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Let all users read what owners and modes permit
     #[arg(help_heading = READERS, long)]
     pub allow_other: bool,
     /// Let root read, too
     #[arg(help_heading = READERS, long, conflicts_with = "allow_other")]
     pub allow_root: bool,
-    /// Unmount when the daemon is killed
-    #[arg(help_heading = SYSTEM, hide_short_help = true, long)]
-    pub auto_unmount: bool,
     /// Owner of everything in the mount
     #[arg(help_heading = READERS, hide_short_help = true, long)]
     pub uid: Option<u32>,
@@ -49,24 +43,31 @@ pub struct MountArgs {
     /// Permission bits of the folders, octal
     #[arg(help_heading = READERS, hide_short_help = true, long, value_name = "MODE", value_parser = octal_mode)]
     pub dir_mode: Option<u32>,
-    /// When opened views become point-in-time snapshots
-    #[arg(help_heading = CONSISTENCY, long, value_enum, value_name = "WHEN", default_value_t)]
+    /// Views of images that somebody writes
+    ///
+    /// `refuse`, the default: opening one fails. `snapshot`: it is a snapshot, the disk as it would be
+    /// after a power cut, if the file system can. `allow`: it is what is there, and may be of several
+    /// moments.
+    #[arg(
+        help_heading = CONSISTENCY, long, value_enum, value_name = "refuse|snapshot|allow", default_value_t,
+        hide_possible_values = true, hide_default_value = true
+    )]
+    pub writers: Writers,
+    /// Views as point-in-time snapshots
+    ///
+    /// `auto`, the default: if the file system can clone, and cloning is cheap and harmless. `always`:
+    /// opening fails if there can be none. `never`: the image itself is read.
+    #[arg(
+        help_heading = CONSISTENCY, long, value_enum, value_name = "auto|always|never", default_value_t,
+        hide_possible_values = true, hide_default_value = true
+    )]
     pub snapshot: Snapshot,
     /// Make snapshots in this folder, which must be on the file system of the images
     #[arg(help_heading = CONSISTENCY, hide_short_help = true, long, value_name = "DIR")]
     pub snapshot_dir: Option<PathBuf>,
-    /// What the views hold.
-    #[command(flatten)]
-    pub view: ViewArgs,
-    /// What to do where somebody has an image open for writing when its view is opened
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
-    pub writers: Writers,
-    /// Confine the daemon to reading the source folder, once it is mounted
-    #[arg(help_heading = SYSTEM, hide_short_help = true, long, value_enum, value_name = "WHEN", default_value_t)]
-    pub sandbox: Sandbox,
     /// Memory for tables of images that are not raw, and as much for what was decompressed
     #[arg(
-        help_heading = SPEED,
+        help_heading = SPEED, hide_short_help = true,
         long, value_name = "SIZE", default_value = "64M", value_parser = size::cache_size,
         allow_hyphen_values = true
     )]
@@ -77,21 +78,35 @@ pub struct MountArgs {
     /// Number of threads that receive requests
     #[arg(help_heading = SPEED, hide_short_help = true, long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
     pub threads: u16,
+    /// Make the mount point, and remove it at unmount
+    ///
+    /// It is removed only if it was made, and is empty.
+    #[arg(help_heading = SYSTEM, long)]
+    pub mkdir: bool,
+    /// Stay in the foreground, log to standard error
+    #[arg(help_heading = SYSTEM, short, long)]
+    pub foreground: bool,
+    /// Unmount when the daemon is killed
+    #[arg(help_heading = SYSTEM, hide_short_help = true, long)]
+    pub auto_unmount: bool,
+    /// Confine the daemon to reading the source folder, once it is mounted
+    #[arg(help_heading = SYSTEM, hide_short_help = true, long, value_enum, value_name = "WHEN", default_value_t)]
+    pub sandbox: Sandbox,
     /// Append the log to this file
     #[arg(help_heading = SYSTEM, hide_short_help = true, long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// Log more; twice for every request
     #[arg(help_heading = SYSTEM, short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// The options above by name, and mount(8)'s
+    #[arg(help_heading = SYSTEM, short = 'o', long, value_name = "NAME[=VALUE],…")]
+    pub options: Vec<String>,
     /// Ignore options of `-o` that are unknown
     #[arg(long, hide = true)]
     pub sloppy: bool,
     /// Check the arguments, and mount nothing
     #[arg(long, hide = true)]
     pub fake: bool,
-    /// The options above by name, and those of mount(8)
-    #[arg(help_heading = SYSTEM, short = 'o', long, value_name = "NAME[=VALUE],…")]
-    pub options: Vec<String>,
     /// What was given that makes a difference to the mount, sorted: `allow-other`, `uid=7`.
     #[arg(skip)]
     pub named: Vec<String>,

@@ -17,7 +17,7 @@ pub struct UmountArgs {
 
 /// Arguments of `vhdfs status`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  vhdfs status\n  vhdfs status --watch /mnt/vhd")]
+#[command(after_help = "Examples:\n  vhdfs status\n  vhdfs status --json /mnt/vhd")]
 pub struct StatusArgs {
     /// Print one JSON document
     #[arg(long, conflicts_with_all = ["prometheus", "watch"])]

@@ -12,10 +12,14 @@ pub struct SelectionArgs {
     /// Show every file, whatever its extension
     #[arg(help_heading = APPEARS, long)]
     pub all: bool,
-    /// Also show files whose path below the source folder matches (`*` matches `/` too)
+    /// Also show files whose path matches
+    ///
+    /// The path is that below the source folder, and `*` matches `/` too.
     #[arg(help_heading = APPEARS, long, value_name = "GLOB")]
     pub include: Vec<String>,
-    /// Never show files or folders whose path below the source folder matches
+    /// Never show files or folders whose path matches
+    ///
+    /// It wins over everything that selects; paths are those below the source folder.
     #[arg(help_heading = APPEARS, long, value_name = "GLOB")]
     pub exclude: Vec<String>,
     /// Also show block devices, and links to them
@@ -26,20 +30,32 @@ pub struct SelectionArgs {
 /// What decides the bytes of a view.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ViewArgs {
-    /// What becomes of a GPT whose backup is not at the end of the disk that appears
-    #[arg(help_heading = APPEARS, long, value_enum, value_name = "HOW", default_value_t)]
+    /// Keep the backup of a GPT, or move it to the end
+    ///
+    /// Padding takes the backup away from the end of the disk. `keep`, the default, shows it where it
+    /// is; with `relocate` the view carries it at its end.
+    #[arg(
+        help_heading = APPEARS, long, value_enum, value_name = "keep|relocate", default_value_t,
+        hide_possible_values = true, hide_default_value = true
+    )]
     pub gpt: Gpt,
-    /// Show smaller disks in this size, such as 30G or 32GiB, with zeros behind them
+    /// Show smaller disks in this size, such as 30G
+    ///
+    /// What is behind them is zeros. K, M, G, T and P are powers of 1024, as KiB, MiB and so on.
     #[arg(
         help_heading = APPEARS,
         long, value_name = "SIZE", value_parser = size::virtual_size,
         allow_hyphen_values = true
     )]
     pub min_size: Option<u64>,
-    /// Also open the backing files and external data files that qcow2 images name
+    /// Also open backing and data files of qcow2 images
+    ///
+    /// They are named relative to the image and lie below the source folder.
     #[arg(help_heading = APPEARS, long)]
     pub chains: bool,
-    /// Also show images that are compressed with xz, such as `disk.raw.xz`
+    /// Also show images that xz has compressed
+    ///
+    /// Those of several blocks, such as `disk.raw.xz` made by `xz -T0`.
     #[arg(help_heading = APPEARS, long)]
     pub compressed: bool,
 }

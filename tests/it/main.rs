@@ -20,6 +20,7 @@ mod folders;
 mod formats;
 mod grow;
 mod harness;
+mod help;
 mod lifecycle;
 mod links;
 mod manifest;
