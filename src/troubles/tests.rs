@@ -106,7 +106,8 @@ fn messages() -> Vec<(String, String)> {
         }
         // Further literals that end with an id, wherever they stand.
         for (at, _) in code.match_indices('"') {
-            if let Some(text) = literal(&code[at..])
+            if !code[..at].ends_with('\\')
+                && let Some(text) = literal(&code[at..])
                 && !text.contains('\n')
                 && id_of(&text).is_some()
             {
