@@ -154,16 +154,13 @@ impl Copy<'_> {
         let mut buffer = vec![0; CHUNK_SIZE.min(range.len()) as usize];
         let mut offset = range.start();
         while offset < range.end() {
-            let copyable = image
-                .body_at(offset)
-                .intersect(ByteRange::at(offset, COPY_SIZE))
-                .intersect(range);
+            let next = ByteRange::at(offset, COPY_SIZE).intersect(range);
             let is_frozen = image.engine() == Engine::Snapshot;
-            let copied = match image.body() {
-                Some(body) if !copyable.is_empty() => output
-                    .copy_from(body, copyable, is_frozen)
+            let copied = match image.stored_at(next).map_err(Stop::Read)? {
+                Some(stored) => output
+                    .copy_from(stored.file, stored.range, is_frozen)
                     .map_err(Stop::Write)?,
-                _ => None,
+                None => None,
             };
             let done = match copied {
                 Some(count) => {

@@ -77,7 +77,7 @@ impl Output {
         self.file.write_all(bytes)
     }
 
-    /// Lets the kernel copy some bytes of `range` out of `source`, from its start on; returns how
+    /// Lets the kernel copy some bytes of `range` of `source`, from its start on; returns how
     /// many, and `None` if it cannot do that here. `is_frozen` says that nothing changes the
     /// source: pages in a pipe are shared with it until they are read.
     pub(super) fn copy_from(

@@ -42,6 +42,9 @@ pub struct Status {
     /// Memory that what is kept of images takes.
     #[serde(default)]
     pub cache: CacheUse,
+    /// Clones that are kept after their last close.
+    #[serde(default)]
+    pub kept_clones: u64,
     /// The open views, in the order in which they were opened.
     pub views: Vec<ViewState>,
     /// The latest warnings and errors, oldest first.
@@ -91,6 +94,7 @@ impl Reporter {
             uptime: self.activity.uptime(),
             totals: self.activity.totals(),
             cache: self.caches.usage().into(),
+            kept_clones: self.activity.kept_clones(),
             views: self.activity.views(),
             messages: self.messages.latest(),
         }
@@ -100,8 +104,9 @@ impl Reporter {
     pub(super) fn log_state(&self) {
         let status = self.status();
         info!(
-            "state: {}, mounted for {} s",
+            "state: {}, kept clones: {}, mounted for {} s",
             status.totals.summary(status.views.len()),
+            status.kept_clones,
             status.uptime
         );
         for view in &status.views {

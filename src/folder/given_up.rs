@@ -1,6 +1,8 @@
 //! Versions that were given up because of a write: their times may be those of other bytes.
 
+use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lru::LruCache;
@@ -16,6 +18,16 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 14).unwrap();
 pub struct GivenUp {
     latest: AtomicU64,
     known: Mutex<Known>,
+    listener: OnceLock<Listener>,
+}
+
+/// Wants to know when a version is given up.
+struct Listener(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 #[derive(Debug)]
@@ -34,6 +46,7 @@ impl Default for GivenUp {
                 numbers: LruCache::new(REMEMBERED),
                 others: 0,
             }),
+            listener: OnceLock::new(),
         }
     }
 }
@@ -50,6 +63,16 @@ impl GivenUp {
             known.others = number;
         }
         self.latest.store(number, Ordering::Release);
+        drop(known);
+        if let Some(Listener(tell)) = self.listener.get() {
+            tell();
+        }
+    }
+
+    /// Has `tell` called whenever a version is given up, by whoever gives it up: a writer waits, so it
+    /// must return at once. Only the first listener counts.
+    pub fn listen(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.listener.set(Listener(Box::new(tell)));
     }
 
     /// The version's number: 0 if it never was given up, another after each time.

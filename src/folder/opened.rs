@@ -1,12 +1,13 @@
 //! Opened sources: the files of an image in one version, and the disk in them.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::folder::source::{Freshness, SourceFile};
-use disk::format::{Container, Details};
+use disk::format::{Container, Details, Origin};
 use disk::{ByteRange, Disk};
 
 /// An image that was opened: the disk that it holds, and every file that it is read from.
@@ -25,6 +26,15 @@ enum Body {
     Flat(usize),
     /// Where the formats of the files say.
     Container(Container),
+}
+
+/// Bytes of a disk that lie in a file as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// The file.
+    pub file: BorrowedFd<'a>,
+    /// Their place in it.
+    pub range: ByteRange,
 }
 
 impl Source {
@@ -67,6 +77,27 @@ impl Source {
         }
     }
 
+    /// Where the bytes at the beginning of `range` lie as they are, and how many; `None` if they are
+    /// decoded or zeros.
+    ///
+    /// # Errors
+    ///
+    /// As for reading them.
+    pub fn stored_at(&self, range: ByteRange) -> io::Result<Option<Stored<'_>>> {
+        let (file, range) = match &self.body {
+            Body::Flat(number) => (*number, range),
+            Body::Container(container) => match container.runs(range).next().transpose()? {
+                Some(run) => match run.origin {
+                    Origin::File { file, offset } => (file, ByteRange::at(offset, run.range.len())),
+                    Origin::Zeros | Origin::Decoded => return Ok(None),
+                },
+                None => return Ok(None),
+            },
+        };
+        let file = self.files.get(file).map(|file| file.as_fd());
+        Ok(file.map(|file| Stored { file, range }))
+    }
+
     /// The disk in its container; `None` if its bytes lie in a file as they are.
     pub fn container(&self) -> Option<&Container> {
         match &self.body {
@@ -90,6 +121,13 @@ impl Source {
     /// of one version.
     pub fn is_settled(&self) -> bool {
         self.files.iter().all(|file| file.is_settled())
+    }
+
+    /// Whether any of the files has no name any more, so that it takes space only as long as it is open.
+    pub fn is_deleted(&self) -> bool {
+        let is_deleted =
+            |file: &SourceFile| rustix::fs::fstat(file).map_or(true, |found| found.st_nlink == 0);
+        self.files.iter().any(|file| is_deleted(file))
     }
 
     /// Whether a write to any of the files from `now` on, even after it was closed here, makes

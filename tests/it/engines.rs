@@ -187,12 +187,10 @@ fn all_opens_of_a_version_share_one_clone_that_leaves_nothing_behind() {
         let views: Vec<File> = (0..5).map(|_| open()).collect();
         assert_eq!(clones_of(&mount), 1, "{kind}");
         drop(views);
-        crate::harness::mount::wait_until("the clone is gone", || clones_of(&mount) == 0).unwrap();
         for _ in 0..50 {
             read_all(&open());
         }
-        crate::harness::mount::wait_until("all clones are gone", || clones_of(&mount) == 0)
-            .unwrap();
+        assert!(clones_of(&mount) <= 1, "{kind}: one is kept for a while");
         drop(mount);
         assert_eq!(fixture.usage().0, idle.0, "{kind}: inodes in use");
         let names: Vec<_> = fs::read_dir(fixture.source()).unwrap().collect();

@@ -240,6 +240,36 @@ fn tools_find_nothing_to_complain_about_in_a_grown_and_relocated_table() {
 }
 
 #[test]
+fn growpart_grows_the_partition_of_a_disk_that_appears_larger() {
+    let lab = Lab::new();
+    let image = divided_image(&lab, "a.raw", 20 * MIB, GPT);
+    let disk = lab.path().join("disk");
+    // What the virtual machine gets: a copy of the view, without its footer.
+    let arguments = ["--min-size=64M", "--gpt=relocate", "--range=0-64M"];
+    cat(&image, &arguments, &disk);
+    let grown = stdout_of(Command::new(tool("growpart")).arg(&disk).arg("1"));
+    assert!(
+        grown.starts_with("CHANGED: partition=1 start=2048"),
+        "{grown}"
+    );
+    let table = stdout_of(Command::new(tool("sfdisk")).arg("--json").arg(&disk));
+    let table: Value = serde_json::from_str(&table).expect("JSON");
+    let partition = &table["partitiontable"]["partitions"][0];
+    let sectors = partition["size"].as_u64().expect("a size");
+    // All but the MiB before it and the backup of the table behind it.
+    assert!((2048 + sectors) * 512 >= 63 * MIB, "{partition}");
+    let (text, output) = judged("sgdisk", &["-v"], &disk);
+    assert!(
+        output.status.success() && text.contains("no problems found"),
+        "{text}"
+    );
+    // Without room there is nothing to grow into: that is what relocating is for.
+    cat(&image, &["--min-size=64M", "--range=0-64M"], &disk);
+    let kept = stdout_of(Command::new(tool("sgdisk")).arg("-v").arg(&disk));
+    assert!(kept.contains("doesn't reside"), "{kept}");
+}
+
+#[test]
 fn a_table_that_stays_where_it_was_is_a_warning() {
     let lab = Lab::new();
     let folder = lab.folder("source");

@@ -21,6 +21,7 @@ mod formats;
 mod grow;
 mod harness;
 mod help;
+mod kept;
 mod lifecycle;
 mod links;
 mod manifest;

@@ -1,5 +1,6 @@
 //! Decompressing one block.
 
+use std::cell::RefCell;
 use std::io;
 
 use flate2::{Decompress, FlushDecompress, Status};
@@ -61,27 +62,48 @@ impl Codec {
     }
 }
 
+thread_local! {
+    /// What decoders keep from one block to the next: making it anew costs as much as a small block.
+    static INFLATER: RefCell<Option<Decompress>> = const { RefCell::new(None) };
+    static ZSTD: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
+
 fn inflate(packed: &[u8], length: usize, header: bool) -> Option<Vec<u8>> {
-    let mut block = vec![0; length];
-    let mut decoder = Decompress::new(header);
-    let status = decoder
-        .decompress(packed, &mut block, FlushDecompress::Finish)
-        .ok()?;
-    let full = decoder.total_out() == length as u64;
-    (full && matches!(status, Status::StreamEnd | Status::BufError | Status::Ok)).then_some(block)
+    INFLATER.with_borrow_mut(|kept| {
+        let decoder = kept.get_or_insert_with(|| Decompress::new(header));
+        decoder.reset(header);
+        // Not filled with zeros first.
+        let mut block = Vec::with_capacity(length);
+        let status = decoder
+            .decompress_vec(packed, &mut block, FlushDecompress::Finish)
+            .ok()?;
+        let full = block.len() >= length;
+        block.truncate(length);
+        (full && matches!(status, Status::StreamEnd | Status::BufError | Status::Ok))
+            .then_some(block)
+    })
 }
 
 /// Whole frames only, so that no window has to be kept beside the block: a frame can claim one of gigabytes.
 fn zstd(packed: &[u8], length: usize) -> Option<Vec<u8>> {
-    let mut block = vec![0; length];
-    let mut decoder = DCtx::try_create()?;
-    let (mut read, mut written) = (0, 0);
-    while written < length {
-        let rest = &packed[read..];
-        let frame = zstd_safe::find_frame_compressed_size(rest).ok()?;
-        let frame = rest.get(..frame).filter(|frame| !frame.is_empty())?;
-        written += decoder.decompress(&mut block[written..], frame).ok()?;
-        read += frame.len();
-    }
-    Some(block)
+    ZSTD.with_borrow_mut(|kept| {
+        if kept.is_none() {
+            *kept = DCtx::try_create();
+        }
+        let decoder = kept.as_mut()?;
+        let mut block = vec![0; length];
+        let (mut read, mut written) = (0, 0);
+        while written < length {
+            let frame = next_frame(&packed[read..])?;
+            written += decoder.decompress(&mut block[written..], frame).ok()?;
+            read += frame.len();
+        }
+        Some(block)
+    })
+}
+
+/// The frame at the beginning of `packed`.
+fn next_frame(packed: &[u8]) -> Option<&[u8]> {
+    let length = zstd_safe::find_frame_compressed_size(packed).ok()?;
+    packed.get(..length).filter(|frame| !frame.is_empty())
 }

@@ -15,7 +15,7 @@ type OfMount = (&'static str, &'static str, &'static str, fn(&Status) -> u64);
 /// The same of views.
 type OfView = (&'static str, &'static str, &'static str, fn(&View) -> u64);
 
-const OF_MOUNTS: [OfMount; 11] = [
+const OF_MOUNTS: [OfMount; 12] = [
     (
         "vhdfs_mount_age_seconds",
         "gauge",
@@ -33,6 +33,12 @@ const OF_MOUNTS: [OfMount; 11] = [
         "gauge",
         "Open views that have no metrics of their own, because there are too many.",
         |status| views(status).len().saturating_sub(MOST_VIEWS) as u64,
+    ),
+    (
+        "vhdfs_kept_clones",
+        "gauge",
+        "Clones that nobody has open, kept for who opens their views again.",
+        |status| status.kept_clones,
     ),
     (
         "vhdfs_opens_total",
@@ -228,6 +234,7 @@ mod tests {
             uptime: 60,
             totals: Totals::default(),
             cache: Default::default(),
+            kept_clones: 0,
             views: sources.map(view).collect(),
             messages: Vec::new(),
         }

@@ -90,6 +90,14 @@ pub(super) fn of_mount(status: &Status, width: usize) -> String {
             HumanBytes(cache.limit),
         );
     }
+    if status.kept_clones > 0 {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "clones kept after their last close: {}",
+            status.kept_clones
+        );
+    }
     let mut views = Table::new(&VIEWS)
         .right_aligned(1..7)
         .within(width)

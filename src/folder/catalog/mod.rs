@@ -131,6 +131,11 @@ impl Catalog {
         let _ = self.own_device.set(rustix::fs::makedev(major, minor));
     }
 
+    /// Calls `tell` whenever a version is given up; see [`GivenUp::listen`](crate::folder::given_up::GivenUp::listen).
+    pub fn listen(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.settling.given_up().listen(tell);
+    }
+
     /// What is kept of the tables and blocks of images.
     pub fn caches(&self) -> &Arc<Caches> {
         &self.caches

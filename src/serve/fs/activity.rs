@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{fmt, fs};
 
@@ -27,6 +27,8 @@ pub struct Activity {
     open: Mutex<OpenViews>,
     closed: Mutex<Totals>,
     out_of_files: AtomicBool,
+    /// Number of clones that are kept although nobody has them open.
+    kept: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +135,7 @@ impl Default for Activity {
             open: Mutex::default(),
             closed: Mutex::default(),
             out_of_files: AtomicBool::new(false),
+            kept: Arc::default(),
         }
     }
 }
@@ -208,6 +211,16 @@ impl Activity {
             counters.add_to(&mut totals);
         }
         totals
+    }
+
+    /// Where the number of clones is kept that nobody has open.
+    pub(super) fn kept_count(&self) -> Arc<AtomicUsize> {
+        self.kept.clone()
+    }
+
+    /// Number of clones that nobody has open and that are kept for who opens their views again.
+    pub fn kept_clones(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed) as u64
     }
 
     /// Whole seconds since the mount began.

@@ -48,11 +48,14 @@ impl FileSystem {
     ///
     /// If the source folder cannot be looked at.
     pub fn new(catalog: Catalog, ownership: Ownership, opening: Opening) -> Result<Self, Error> {
+        let images = OpenImages::new(opening);
+        let kept = images.waker();
+        catalog.listen(move || kept.wake());
         Ok(Self {
             inodes: Inodes::new(catalog.root()?),
             catalog,
             ownership,
-            images: OpenImages::new(opening),
+            images,
             listings: Slab::new(),
             losses: Losses::default(),
             shortage: Alarm::default(),

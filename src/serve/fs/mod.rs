@@ -10,6 +10,7 @@ mod attributes;
 mod error;
 mod file_system;
 mod inodes;
+mod keeper;
 mod listing;
 mod losses;
 mod open;

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use log::{Level, log, warn};
+use log::{Level, debug, log, warn};
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use sharded_slab::Slab;
 
 use super::Error;
 use super::activity::{Activity, OpenView};
+use super::keeper::{Keepable, Keeper, Waker};
 use crate::folder::catalog::{Catalog, Image};
 use crate::serve::image::{OpenImage, Opening, Refusal};
 
@@ -26,7 +27,20 @@ pub(super) struct OpenImages {
     by_inode: Mutex<HashMap<u64, Shared>>,
     // Looked up by every read without a lock.
     by_handle: Slab<Arc<Handle>>,
+    /// Clones that nobody has open any more.
+    kept: Keeper<OpenImage>,
     activity: Arc<Activity>,
+}
+
+impl Keepable for OpenImage {
+    fn is_worth_keeping(&self) -> bool {
+        Self::is_worth_keeping(self)
+    }
+
+    fn tell_given_up(&self) {
+        let path = self.view().source().path();
+        debug!("{}: its clone is given up early", path.display());
+    }
 }
 
 /// One open of a view.
@@ -38,7 +52,7 @@ pub(super) struct Handle {
 }
 
 /// A view that is open or being opened, and for how many.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     image: Arc<Mutex<Option<Arc<OpenImage>>>>,
     users: usize,
@@ -47,13 +61,20 @@ struct Shared {
 impl OpenImages {
     /// Nothing is open yet.
     pub(super) fn new(opening: Opening) -> Self {
+        let activity = Arc::<Activity>::default();
         Self {
             opening,
             warned: Mutex::new(LruCache::new(WARNED)),
             by_inode: Mutex::default(),
             by_handle: Slab::new(),
-            activity: Arc::default(),
+            kept: Keeper::counted_by(activity.kept_count()),
+            activity,
         }
+    }
+
+    /// To be called when a source was written to, or may have been.
+    pub(super) fn waker(&self) -> Waker<OpenImage> {
+        self.kept.waker()
     }
 
     /// Opens the inode's view for the process `pid`, or joins those who have it open; returns a
@@ -65,9 +86,10 @@ impl OpenImages {
         image: &Image,
         pid: u32,
     ) -> Result<(u64, Arc<OpenImage>), Error> {
-        let place = self.join(inode);
+        let place = self.join(inode, image);
         let opened = shared_or_new(&place, || {
-            let opened = OpenImage::open(catalog, image, &self.opening);
+            let opened =
+                OpenImage::open_making_room(catalog, image, &self.opening, || self.kept.clear());
             let opened = opened.map_err(|refusal| logged(image, refusal))?;
             self.log_warnings(inode, image, &opened);
             Ok(opened)
@@ -132,20 +154,43 @@ impl OpenImages {
         }
     }
 
-    fn join(&self, inode: u64) -> Arc<Mutex<Option<Arc<OpenImage>>>> {
+    /// The place of the inode's view, for one more who has it open. What was kept of it is there.
+    fn join(&self, inode: u64, image: &Image) -> Arc<Mutex<Option<Arc<OpenImage>>>> {
         let mut by_inode = self.lock();
-        let shared = by_inode.entry(inode).or_default();
+        let shared = by_inode.entry(inode).or_insert_with(|| {
+            let kept = self.kept.take(inode);
+            if kept.is_some() {
+                debug!(
+                    "{}: opened again: its clone was kept",
+                    image.shown_path().display()
+                );
+            }
+            Shared {
+                image: Arc::new(Mutex::new(kept)),
+                users: 0,
+            }
+        });
         shared.users += 1;
         shared.image.clone()
     }
 
+    /// One less has the inode's view open. After the last, a clone is kept for a while.
     fn leave(&self, inode: u64) {
         let mut by_inode = self.lock();
-        if let Some(shared) = by_inode.get_mut(&inode) {
-            shared.users -= 1;
-            if shared.users == 0 {
-                by_inode.remove(&inode);
-            }
+        let Some(shared) = by_inode.get_mut(&inode) else {
+            return;
+        };
+        shared.users -= 1;
+        if shared.users > 0 {
+            return;
+        }
+        let left = by_inode.remove(&inode);
+        // Nobody else has the place, so nobody holds its lock. Who comes now must find what is kept.
+        let image = left.and_then(|left| left.image.lock().take());
+        if let Some(image) = image
+            && image.may_be_kept()
+        {
+            self.kept.keep(inode, image);
         }
     }
 
@@ -175,7 +220,7 @@ fn shared_or_new(
     let mut place = place.lock();
     if let Some(image) = &*place {
         // A stale view must not be opened again: the error makes the kernel look the name up anew.
-        image.check()?;
+        image.check_for_newcomers()?;
         return Ok(image.clone());
     }
     let image = Arc::new(open()?);

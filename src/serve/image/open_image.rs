@@ -11,7 +11,7 @@ use log::warn;
 use super::{Refusal, SnapshotError, Snapshots};
 use crate::folder::catalog::{Catalog, Image};
 use crate::folder::missing;
-use crate::folder::opened::Source;
+use crate::folder::opened::{Source, Stored};
 use crate::folder::settle::Writers;
 use crate::folder::source::{Freshness, SourceFile};
 use crate::folder::writers::{self, FindWriters, Writer};
@@ -30,10 +30,16 @@ pub enum Engine {
     Snapshot,
 }
 
+/// The part of a file system that has to be free for clones to be kept after their last close: a
+/// twentieth.
+const LEAST_FREE_SHARE: u64 = 20;
+
 /// An opened view, shared by all who have it open.
 #[derive(Debug)]
 pub struct OpenImage {
     view: View<Source>,
+    /// What a clone was made of, with the proof that it still is that.
+    origin: Option<Box<Source>>,
     engine: Engine,
     /// Whether it is proven that no read mixes versions.
     is_settled: bool,
@@ -77,6 +83,26 @@ impl Opening {
 }
 
 impl OpenImage {
+    /// Opens the image as [`OpenImage::open`] does. If space or descriptors run out, `make_room` is
+    /// called, and the image is opened once more if that freed any.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenImage::open`].
+    pub fn open_making_room(
+        catalog: &Catalog,
+        image: &Image,
+        opening: &Opening,
+        make_room: impl FnOnce() -> bool,
+    ) -> Result<Self, Refusal> {
+        match Self::open(catalog, image, opening) {
+            Err(refusal) if refusal.is_shortage() && make_room() => {
+                Self::open(catalog, image, opening)
+            }
+            opened => opened,
+        }
+    }
+
     /// Opens the image in the version that was found.
     ///
     /// # Errors
@@ -114,15 +140,18 @@ impl OpenImage {
         if clone.is_some() && written.is_none() && source.check()? != Freshness::Current {
             return Err(SnapshotError::Changed.into());
         }
-        let (source, engine) = match clone {
+        let (source, origin, engine) = match clone {
             // The clone has the body at the same offsets, so the same layout fits.
             Some(clone) => {
                 let clone = SourceFile::new(clone, source.path()).map_err(SnapshotError::Finish)?;
-                (Source::flat(clone, source.size()), Engine::Snapshot)
+                let clone = Source::flat(clone, source.size());
+                let origin = source.is_settled().then(|| Box::new(source));
+                (clone, origin, Engine::Snapshot)
             }
-            None => (source, Engine::Direct),
+            None => (source, None, Engine::Direct),
         };
         Ok(Self {
+            origin,
             is_settled: engine == Engine::Snapshot || source.is_settled(),
             keeps_its_version,
             view: View::new(layout, source),
@@ -160,18 +189,25 @@ impl OpenImage {
         self.body().filter(|_| self.engine == Engine::Snapshot)
     }
 
-    /// The file that holds the source's bytes at the offsets that they have in the view; `None` if
+    /// The file that holds the whole source's bytes at the offsets that they have in the view; `None` if
     /// there is no such file.
-    pub fn body(&self) -> Option<BorrowedFd<'_>> {
+    fn body(&self) -> Option<BorrowedFd<'_>> {
         self.view.source().flat_file().map(AsFd::as_fd)
     }
 
-    /// The bytes from `offset` on that [`OpenImage::body`] holds; empty if others stand there.
-    pub fn body_at(&self, offset: u64) -> ByteRange {
-        let rest = ByteRange::new(offset, self.size());
-        let piece = self.view.layout().pieces(rest).next();
-        let piece = piece.filter(|piece| piece.origin == Origin::Source);
-        piece.map_or(ByteRange::new(offset, offset), |piece| piece.range)
+    /// Where the bytes at the beginning of `range` lie as they are, and how many; `None` if they are
+    /// made, decoded or zeros.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenImage::read`].
+    pub fn stored_at(&self, range: ByteRange) -> io::Result<Option<Stored<'_>>> {
+        let piece = self.view.layout().pieces(range).next();
+        let Some(piece) = piece.filter(|piece| piece.origin == Origin::Source) else {
+            return Ok(None);
+        };
+        let stored = self.view.source().stored_at(piece.range);
+        stored.map_err(|error| self.check().err().unwrap_or(error))
     }
 
     /// Size of the view in bytes.
@@ -230,6 +266,38 @@ impl OpenImage {
         Err(missing::stale())
     }
 
+    /// Fails if an open of the view would now find another version of it.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` then; looking the name up again finds it.
+    pub fn check_for_newcomers(&self) -> io::Result<()> {
+        self.check()?;
+        match &self.origin {
+            Some(origin) if origin.check()? != Freshness::Current => Err(missing::stale()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is a clone of which it can be told later that its source is the same: see
+    /// [`OpenImage::is_worth_keeping`].
+    pub fn may_be_kept(&self) -> bool {
+        self.engine == Engine::Snapshot && self.origin.is_some()
+    }
+
+    /// Whether it can be opened again later as it is, and being open until then is in nobody's way: a
+    /// clone of what nobody has written to, deleted, or needs the space of.
+    pub fn is_worth_keeping(&self) -> bool {
+        let (Some(origin), Some(clone)) = (&self.origin, self.whole_file()) else {
+            return false;
+        };
+        origin
+            .check()
+            .is_ok_and(|found| found == Freshness::Current)
+            && !origin.is_deleted()
+            && has_room(clone)
+    }
+
     /// Looks at the version after the bytes were taken and before anybody gets them. A change also
     /// explains an error, such as a read behind the new end.
     fn guarded<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -251,4 +319,10 @@ impl OpenImage {
         }
         result
     }
+}
+
+/// Whether the file system of a clone has more than a little free space.
+fn has_room(clone: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstatvfs(clone)
+        .is_ok_and(|found| found.f_bavail >= found.f_blocks / LEAST_FREE_SHARE)
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::SnapshotError;
+use super::snapshot::{SnapshotError, is_shortage};
 use crate::folder::writers::Writer;
 use disk::gpt::RelocateError;
 use vhd::LayoutError;
@@ -36,6 +36,17 @@ pub enum Refusal {
         shown(.0), .1
     )]
     WrittenUncloned(Vec<Writer>, #[source] SnapshotError),
+}
+
+impl Refusal {
+    /// Whether space or descriptors ran out, so that freeing some could help.
+    pub(super) fn is_shortage(&self) -> bool {
+        match self {
+            Self::Source(error) => is_shortage(error),
+            Self::Snapshot(error) | Self::WrittenUncloned(_, error) => error.is_shortage(),
+            _ => false,
+        }
+    }
 }
 
 fn shown(writers: &[Writer]) -> String {

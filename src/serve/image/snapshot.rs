@@ -102,10 +102,31 @@ impl SnapshotError {
         }
     }
 
+    /// Whether space or descriptors ran out, so that freeing some could help.
+    pub(super) fn is_shortage(&self) -> bool {
+        match self {
+            Self::Folder(_, error)
+            | Self::Clone(error)
+            | Self::Finish(error)
+            | Self::Assemble(AssembleError::Read(error) | AssembleError::Clone(error)) => {
+                is_shortage(error)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether all files of the file system share the reason.
     fn concerns_all(&self) -> bool {
         matches!(self, Self::Folder(..) | Self::Clone(_))
     }
+}
+
+/// Whether an error says that space or descriptors ran out.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE)
+    )
 }
 
 /// Makes the files that become snapshots.

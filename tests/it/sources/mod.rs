@@ -9,6 +9,7 @@ mod machines;
 mod matrix;
 mod qcow2;
 mod upload;
+mod written;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
