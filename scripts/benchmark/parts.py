@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 
+import checks
 import measure
 from measure import Pattern, Target
 from places import MIB, REPO, TOOLS, VHDFS, FileSystem, Mount, Nbdfuse, Xmount, dense, drop_caches, kept, run, sparse, warm
@@ -313,4 +314,4 @@ def mounted(scratch, source):
     return mount.path, lambda: written() - before, finish
 
 
-PARTS = {"reads": reads, "defaults": defaults, "sparse": sparse_images, "listing": listing, "job": job}
+PARTS = {"reads": reads, "defaults": defaults, "sparse": sparse_images, "listing": listing, "job": job, "checks": checks.checks}

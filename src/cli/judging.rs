@@ -68,6 +68,12 @@ pub struct CheckArgs {
     /// Which files are images.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Judge for a machine with Secure Boot (Trusted Launch): all that is started must be signed
+    #[arg(long, conflicts_with = "data_disk")]
+    pub secure_boot: bool,
+    /// Seconds after which the check of an image ends; what it has not followed by then is unknown
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub time_limit: u32,
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,

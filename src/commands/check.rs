@@ -22,7 +22,7 @@ use crate::folder::missing;
 use crate::folder::settle::Writers;
 use crate::folder::source::{Freshness, SourceFile};
 use crate::serve::image::{OpenImage, Policy};
-use check::{self, CheckError, Progress, Report, Subject};
+use check::{self, CheckError, Deadline, Progress, Report, Subject};
 use disk::Disk;
 
 /// A check that takes longer than this shows how far it is.
@@ -59,10 +59,12 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let options = check::Options {
         generation: args.generation,
         data_disk: args.data_disk,
+        secure_boot: args.secure_boot,
     };
     let shown = ShownAs {
         choice: Choice::new(&args.selection, &args.view)?,
         view: args.view,
+        time_limit: args.time_limit,
     };
     match &args.images[..] {
         [image] if !image.is_dir() => one(image, &options, args, &shown),
@@ -84,6 +86,7 @@ fn explain(id: &str) -> Result<ExitCode, Failure> {
 struct ShownAs {
     choice: Choice,
     view: ViewArgs,
+    time_limit: u32,
 }
 
 fn one(
@@ -107,15 +110,48 @@ fn judge(path: &Path, options: &check::Options, shown: &ShownAs) -> Result<Repor
     let image = Rc::new(image);
     let mut line = ProgressLine::default();
     let name = path.to_string_lossy();
-    let report = check::check_subject(&subject, &name, image.clone(), options, &mut |progress| {
-        line.update(progress);
-    });
+    let clock = Rc::new(Clock::new(shown.time_limit));
+    let report = check::check_subject(
+        &subject,
+        &name,
+        image.clone(),
+        options,
+        clock,
+        &mut |progress| {
+            line.update(progress);
+        },
+    );
     line.clear();
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
     if image.has_changed().map_err(failed)? {
         return Err(Uncheckable::Changed(path.to_owned()));
     }
     report.map_err(|error| Uncheckable::Check(path.to_owned(), error))
+}
+
+/// The time that a check may take.
+struct Clock {
+    began: Instant,
+    limit: Duration,
+}
+
+impl Clock {
+    fn new(seconds: u32) -> Self {
+        Self {
+            began: Instant::now(),
+            limit: Duration::from_secs(seconds.into()),
+        }
+    }
+}
+
+impl Deadline for Clock {
+    fn has_passed(&self) -> bool {
+        self.began.elapsed() >= self.limit
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit
+    }
 }
 
 /// What is judged.
@@ -157,7 +193,7 @@ impl Disk for Judged {
 
 /// Opens what is judged: a raw disk and a VHD that keeps its bytes as they are, otherwise the view.
 fn open(path: &Path, shown: &ShownAs) -> Result<(Judged, Subject), Uncheckable> {
-    let ShownAs { choice, view } = shown;
+    let ShownAs { choice, view, .. } = shown;
     let failed = |error| Uncheckable::Read(path.to_owned(), error);
     let file = beneath::open_path(path).map_err(failed)?;
     let image = SourceFile::new(file, path).map_err(failed)?;

@@ -4,7 +4,7 @@ use crate::Level;
 use crate::cmdline::{self, Root};
 use crate::context::Context;
 use crate::drivers::Drivers;
-use crate::files::Tree;
+use crate::files::{Mount, Tree};
 use crate::firmware;
 use crate::initrd::{self, Needs, Unpacked};
 use crate::kernel::{self, Kernel};
@@ -15,9 +15,13 @@ use crate::provisioning::{self, CloudInit};
 use crate::reachable;
 use crate::report::{Generation, Stage};
 use crate::rules;
+use crate::sizes;
 use crate::system::{self, System};
-use crate::unread::contained;
+use crate::unread::{Unread, contained};
 use crate::volumes::{Volume, Volumes};
+
+/// Options with which distributions mount their root: none, and the subvolumes of Ubuntu and Fedora.
+const LIKELY_OPTIONS: [&str; 3] = ["", "subvol=@", "subvol=root"];
 
 /// Follows a boot from the firmware to the SSH server.
 ///
@@ -40,11 +44,17 @@ pub(crate) fn follow(layout: &Layout, generation: Generation, context: &Context<
     };
     context.step("root file system");
     let is_named = root.is_some();
-    let Some(root) = root.or_else(|| likely_root(&volumes)) else {
-        report_no_root(&volumes, context);
+    let found = match root {
+        Some(root) => mount_root(root, boot.as_ref(), &cmdline, context).map(|mount| (root, mount)),
+        None => likely_root(&volumes).or_else(|| {
+            report_no_root(&volumes, context);
+            None
+        }),
+    };
+    let Some((root, mount)) = found else {
         return;
     };
-    let opened = contained(|| System::open(root, &cmdline, &volumes, context));
+    let opened = contained(|| System::open(mount, &cmdline, &volumes, context));
     let mut system = match opened {
         Ok(system) => system,
         Err(reason) => {
@@ -166,7 +176,7 @@ fn drivers_of(
     boot: Option<&Boot>,
     root: &Tree,
     volumes: &Volumes,
-) -> Result<Drivers, crate::unread::Unread> {
+) -> Result<Drivers, Unread> {
     let mut drivers = Drivers::read(root, release)?;
     // The configuration lies beside the kernel.
     if let Some(boot) = boot {
@@ -175,7 +185,7 @@ fn drivers_of(
             .path
             .rsplit_once('/')
             .map_or("", |(folder, _)| folder);
-        if let Some(tree) = volumes.tree(&boot.kernel.device)? {
+        if let Some(tree) = volumes.tree_at(&boot.kernel)? {
             drivers.add_config(tree.text(&format!("{folder}/config-{release}"))?);
         }
     }
@@ -198,6 +208,13 @@ fn judge_boot(
     if judged.is_ok() {
         context.followed(Stage::Kernel);
     }
+    let in_initrd = |module: &str| match unpacked {
+        Unpacked::Files(initrd) => initrd.modules(of.release).contains(module),
+        Unpacked::None | Unpacked::Unread => false,
+    };
+    let known = matches!(unpacked, Unpacked::Files(_));
+    let in_initrd = known.then_some(&in_initrd as &dyn Fn(&str) -> bool);
+    sizes::judge(of.release, drivers, in_initrd, context);
     context.step("initial RAM disk");
     match unpacked {
         Unpacked::Unread => return,
@@ -271,16 +288,46 @@ fn judge_system(
     }
 }
 
+/// The root file system as the command line mounts it; `None` where that cannot be done.
+fn mount_root(
+    root: &Volume,
+    boot: Option<&Boot>,
+    cmdline: &str,
+    context: &Context<'_>,
+) -> Option<Mount> {
+    let flags = cmdline::last(cmdline, "rootflags").unwrap_or_default();
+    match root.mounted("", flags.split(',')) {
+        Ok(mount) => Some(mount),
+        Err(Unread::Missing) => {
+            let (file, line) = boot.map_or(("", 0), |boot| (&boot.file, boot.line));
+            let message = format!("`rootflags={flags}` names no subvolume of {}", root.place());
+            context.find_at(&rules::cmdline::ROOT_SUBVOLUME, file, line, message);
+            None
+        }
+        Err(reason) => {
+            let message = format!("{} could not be read: {reason}", root.place());
+            context.find(&rules::system::ROOT_UNKNOWN, message);
+            None
+        }
+    }
+}
+
 /// The file system that looks like a root, where the command line does not lead to one.
-fn likely_root(volumes: &Volumes) -> Option<&Volume> {
-    volumes.iter().find(|volume| {
-        let Some(files) = volume.files.clone() else {
-            return false;
-        };
-        let tree = Tree::of(files);
-        let looks = contained(|| Ok(tree.exists("/etc")? && tree.exists_any(&["/usr", "/bin"])?));
-        looks.unwrap_or(false)
-    })
+fn likely_root(volumes: &Volumes) -> Option<(&Volume, Mount)> {
+    for volume in volumes.iter().filter(|volume| volume.files.is_some()) {
+        for options in LIKELY_OPTIONS {
+            let Ok(mount) = volume.mounted("", options.split(',')) else {
+                continue;
+            };
+            let tree = Tree::of(mount.files.clone());
+            let looks =
+                contained(|| Ok(tree.exists("/etc")? && tree.exists_any(&["/usr", "/bin"])?));
+            if looks.unwrap_or(false) {
+                return Some((volume, mount));
+            }
+        }
+    }
+    None
 }
 
 fn report_no_root(volumes: &Volumes, context: &Context<'_>) {

@@ -25,7 +25,15 @@ const UNWANTED: &[(&Rule, &str)] = &[
 
 /// Judges the command line of the default kernel.
 pub(crate) fn judge(cmdline: &str, context: &Context<'_>) {
+    let is_arm = context.is_arm.get();
+    judge_order(cmdline, context);
     for (rule, name, value) in WANTED {
+        // The serial port of Arm64 has another driver, and no `earlyprintk`.
+        let value = match (is_arm, *name) {
+            (true, "console") => "ttyAMA0",
+            (true, "earlyprintk") => continue,
+            _ => value,
+        };
         if !has(cmdline, name, value) {
             let found = values(cmdline, name).collect::<Vec<_>>().join(", ");
             let found = match found.is_empty() {
@@ -52,6 +60,25 @@ pub(crate) fn judge(cmdline: &str, context: &Context<'_>) {
     }
 }
 
+/// The last console is the one that init and its services write to.
+fn judge_order(cmdline: &str, context: &Context<'_>) {
+    let serial = |console: &str| {
+        ["ttyS", "ttyAMA", "hvc"]
+            .iter()
+            .any(|kind| console.starts_with(kind))
+    };
+    let all: Vec<_> = values(cmdline, "console").collect();
+    if let Some(last) = all.last()
+        && !serial(last)
+        && all.iter().any(|console| serial(console))
+    {
+        context.find(
+            &rules::CMDLINE_CONSOLE_ORDER,
+            format!("the last console on the command line is `{last}`, and not the serial one"),
+        );
+    }
+}
+
 /// Whether a parameter has a value that is or begins with this one and a comma.
 pub(crate) fn has(cmdline: &str, name: &str, value: &str) -> bool {
     values(cmdline, name).any(|found| {
@@ -62,7 +89,8 @@ pub(crate) fn has(cmdline: &str, name: &str, value: &str) -> bool {
     })
 }
 
-fn values<'a>(cmdline: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+/// All values of a parameter.
+pub(crate) fn values<'a>(cmdline: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     cmdline
         .split_whitespace()
         .filter_map(|word| word.split_once('='))

@@ -50,14 +50,7 @@ impl Content {
     pub(crate) fn obstacle(self) -> Option<String> {
         let hides = matches!(
             self,
-            Self::Xfs
-                | Self::Btrfs
-                | Self::Squashfs
-                | Self::Erofs
-                | Self::F2fs
-                | Self::Lvm
-                | Self::Luks
-                | Self::Raid
+            Self::Squashfs | Self::Erofs | Self::F2fs | Self::Lvm | Self::Luks | Self::Raid
         );
         hides.then(|| format!("it holds {}, which is not looked into", self.name()))
     }

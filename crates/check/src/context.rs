@@ -6,8 +6,8 @@ use std::rc::Rc;
 use crate::Options;
 use crate::family::Family;
 use crate::metered::Metered;
-use crate::report::{Finding, Level, Stage};
-use crate::rules::Rule;
+use crate::report::{Finding, Generation, Level, Stage};
+use crate::rules::{self, Rule};
 
 /// How far a check has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +26,10 @@ pub(crate) struct Context<'a> {
     pub(crate) disk: Rc<Metered>,
     pub(crate) options: &'a Options,
     pub(crate) family: Cell<Family>,
+    /// What it is judged for, once the partition table is read.
+    pub(crate) generation: Cell<Generation>,
+    /// Whether the firmware starts programs for Arm64.
+    pub(crate) is_arm: Cell<bool>,
     findings: RefCell<Vec<Finding>>,
     followed: RefCell<Vec<Stage>>,
     evidence: RefCell<Vec<(Stage, String)>>,
@@ -50,6 +54,8 @@ impl<'a> Context<'a> {
             disk,
             options,
             family: Cell::default(),
+            generation: Cell::new(Generation::One),
+            is_arm: Cell::new(false),
             findings: RefCell::default(),
             followed: RefCell::default(),
             evidence: RefCell::default(),
@@ -74,6 +80,10 @@ impl<'a> Context<'a> {
     }
 
     fn add(&self, rule: &Rule, path: Option<&str>, line: Option<u32>, message: String) {
+        // What seems to be missing then was only not read.
+        if rule.level == Level::Error && self.disk.was_cut().is_some() {
+            return;
+        }
         let mut findings = self.findings.borrow_mut();
         if findings
             .iter()
@@ -91,7 +101,7 @@ impl<'a> Context<'a> {
             line,
             message,
             remedy: self.family.get().fill(rule.remedy),
-            source: Some(rule.source.url()),
+            source: Some(rule.source.url()).filter(|url| url.starts_with("https:")),
         });
     }
 
@@ -105,7 +115,9 @@ impl<'a> Context<'a> {
 
     /// Notes that a stage was followed to its end; without it, the stage is unknown.
     pub(crate) fn followed(&self, stage: Stage) {
-        self.followed.borrow_mut().push(stage);
+        if self.disk.was_cut().is_none() {
+            self.followed.borrow_mut().push(stage);
+        }
     }
 
     /// Notes what a stage leads to.
@@ -124,6 +136,24 @@ impl<'a> Context<'a> {
         let bytes_read = self.disk.bytes_read();
         let step = self.step.get();
         (self.progress.borrow_mut())(Progress { step, bytes_read });
+    }
+
+    /// Adds that the check was cut short, where it was, to the first stage that was not followed.
+    pub(crate) fn judge_cut(&self) {
+        let Some(cut) = self.disk.was_cut() else {
+            return;
+        };
+        let message = format!(
+            "the check was cut short in the step \"{}\", as {cut}; {} MiB were read",
+            self.step.get(),
+            self.disk.bytes_read() >> 20
+        );
+        self.find(&rules::container::CUT, message);
+        let followed = self.followed.borrow();
+        let open = Stage::ALL.iter().find(|stage| !followed.contains(stage));
+        if let (Some(last), Some(stage)) = (self.findings.borrow_mut().last_mut(), open) {
+            last.stage = *stage;
+        }
     }
 
     pub(crate) fn into_found(self) -> Found {

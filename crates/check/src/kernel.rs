@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::decoders;
 use crate::files::Tree;
 use crate::firmware::Program;
+use crate::firmware::secure_boot::{self, Starter};
 use crate::grub::World;
 use crate::loader::Boot;
 use crate::report::Stage;
@@ -46,7 +47,7 @@ pub(crate) fn follow(boot: &Boot, volumes: &Volumes, context: &Context<'_>) -> O
     context.step("kernel");
     let shown = volumes.shown(&boot.kernel);
     let result = contained(|| {
-        let Some(tree) = volumes.tree(&boot.kernel.device)? else {
+        let Some(tree) = volumes.tree_at(&boot.kernel)? else {
             return Ok(None);
         };
         let found = tree.resolve(&boot.kernel.path)?;
@@ -110,6 +111,7 @@ fn judge(
             None => return broken("has no kernel in it"),
         }
     }
+    judge_signature(boot, bytes, shown, context);
     match whole(image) {
         Ok(()) => {}
         Err(Fault::Broken(why)) => return broken(&why),
@@ -133,6 +135,24 @@ fn judge(
         ),
     }
     Some(kernel)
+}
+
+/// A kernel that a boot loader starts; unified ones that the firmware starts are judged there.
+fn judge_signature(boot: &Boot, bytes: &[u8], shown: &str, context: &Context<'_>) {
+    if !context.options.secure_boot || boot.file.is_empty() {
+        return;
+    }
+    let unsigned = &rules::SECURE_BOOT_KERNEL;
+    match Program::read(bytes) {
+        Ok(program) => {
+            secure_boot::judge(shown, bytes, &program, Starter::Shim, unsigned, context);
+        }
+        Err(_) => context.find_in(
+            unsigned,
+            shown,
+            format!("the kernel `{shown}` is no program for UEFI, and not signed"),
+        ),
+    }
 }
 
 /// Why a kernel cannot be started, or cannot be judged.
@@ -357,6 +377,7 @@ mod tests {
             std::rc::Rc::new(vec![0_u8; 512]),
             512,
             512,
+            std::rc::Rc::new(crate::NoDeadline),
         ));
         let options = crate::Options::default();
         let mut progress = |_| {};

@@ -21,11 +21,13 @@
 
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod chain;
 mod cmdline;
 mod container;
 mod content;
 mod context;
+mod deadline;
 mod decoders;
 mod drivers;
 mod elf;
@@ -36,6 +38,7 @@ mod grub;
 mod initrd;
 mod kernel;
 mod loader;
+mod lvm;
 mod metered;
 mod mount_options;
 mod network;
@@ -46,6 +49,7 @@ mod reachable;
 mod report;
 mod rules;
 mod size;
+mod sizes;
 mod system;
 mod unread;
 mod volumes;
@@ -57,6 +61,7 @@ use std::rc::Rc;
 use thiserror::Error;
 
 pub use context::Progress;
+pub use deadline::{Deadline, NoDeadline};
 pub use report::{Finding, Generation, Level, Report, Stage, StageReport, StageVerdict, Verdict};
 pub use rules::{document, explain, ids};
 
@@ -74,6 +79,8 @@ pub struct Options {
     pub generation: Option<Generation>,
     /// Whether it will be a data disk, so that what matters only for booting is left out.
     pub data_disk: bool,
+    /// Whether the machine will have Secure Boot, as with Trusted Launch.
+    pub secure_boot: bool,
 }
 
 /// Why an image could not be judged at all.
@@ -114,11 +121,20 @@ pub fn check(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, CheckError> {
-    check_subject(&Subject::Image, name, image, options, progress)
+    check_subject(
+        &Subject::Image,
+        name,
+        image,
+        options,
+        Rc::new(NoDeadline),
+        progress,
+    )
 }
 
 /// Judges an image by the bytes of `image`, which are its own or those of its view. Otherwise as
 /// [`check`].
+///
+/// When `deadline` has passed, nothing more is read: what was not followed by then is unknown.
 ///
 /// # Errors
 ///
@@ -128,6 +144,7 @@ pub fn check_subject(
     name: &str,
     image: Rc<dyn Disk>,
     options: &Options,
+    deadline: Rc<dyn Deadline>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, CheckError> {
     if image.size() == 0 {
@@ -142,6 +159,7 @@ pub fn check_subject(
         image,
         container.body_size,
         container.virtual_size,
+        deadline,
     ));
     let context = Context::new(Rc::clone(&disk), options, progress);
     container.judge(subject, &context);
@@ -149,6 +167,7 @@ pub fn check_subject(
     if container.is_disk() {
         generation = judge_disk(&container, &context)?;
     }
+    context.judge_cut();
     let found = context.into_found();
     let stages = if options.data_disk {
         &Stage::ALL[..1]
@@ -167,6 +186,7 @@ fn judge_disk(container: &Container, context: &Context<'_>) -> Result<Generation
     let layout = Layout::read(context)?;
     let looks_like = layout.generation();
     let generation = context.options.generation.unwrap_or(looks_like);
+    context.generation.set(generation);
     size::judge(container, &layout, generation, context);
     layout.judge(context);
     context.followed(Stage::Container);

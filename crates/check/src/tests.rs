@@ -67,6 +67,7 @@ fn ids(report: &Report) -> Vec<&str> {
 const DATA: Options = Options {
     generation: None,
     data_disk: true,
+    secure_boot: false,
 };
 
 fn data_ids(size: u64) -> Vec<String> {
@@ -358,10 +359,9 @@ fn every_rule_has_one_name_and_is_explained() {
     let count = names.len();
     for name in &names {
         let text = explain(name).unwrap();
-        assert!(
-            text.starts_with(name) && text.contains("to do: ") && text.contains("https://"),
-            "{text}"
-        );
+        assert!(text.starts_with(name) && text.contains("to do: "), "{text}");
+        // A bound of the check itself has no other source.
+        assert!(text.contains("https://") || *name == "check-cut", "{text}");
         assert!(!text.contains('{'), "{text}");
     }
     names.sort_unstable();
@@ -418,7 +418,7 @@ proptest! {
         }
         let disk = Sparse::new(mib * MIB + more, head, tail);
         let read = Rc::clone(&disk.read);
-        let options = Options { generation, data_disk };
+        let options = Options { generation, data_disk, secure_boot: false };
         let _ = check("x.vhd", Rc::new(disk), &options, &mut |_| {});
         prop_assert!(read.get() < 128 * MIB, "{} bytes were read", read.get());
     }

@@ -20,6 +20,15 @@ pub(crate) enum Unread {
     /// The file system is damaged or of a kind that is not known.
     #[error("{0}")]
     Ext4(#[from] Ext4Error),
+    /// As above, of XFS.
+    #[error("XFS is damaged, or of a kind that is not read ({0})")]
+    Xfs(lamxfs::Error),
+    /// As above, of btrfs.
+    #[error("btrfs is damaged, or of a kind that is not read ({0})")]
+    Btrfs(lambutter::Error),
+    /// As above, of LVM.
+    #[error("LVM: {0}")]
+    Lvm(String),
     /// The initial RAM disk is damaged or of a kind that is not known.
     #[error("{0}")]
     Initrd(#[from] InitrdError),
@@ -57,6 +66,18 @@ pub(crate) enum Unread {
     /// A partition that should hold a FAT file system holds something else.
     #[error("it holds {0}, and FAT is required")]
     NotFat(&'static str),
+}
+
+impl From<lamxfs::Error> for Unread {
+    fn from(error: lamxfs::Error) -> Self {
+        Self::Xfs(error)
+    }
+}
+
+impl From<lambutter::Error> for Unread {
+    fn from(error: lambutter::Error) -> Self {
+        Self::Btrfs(error)
+    }
 }
 
 thread_local! {

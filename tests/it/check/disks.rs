@@ -18,6 +18,7 @@ fn generation(generation: Generation) -> Options {
     Options {
         generation: Some(generation),
         data_disk: false,
+        secure_boot: false,
     }
 }
 

@@ -4,12 +4,15 @@
 //! The system images want root, as mmdebstrap does.
 
 mod base;
+mod bounds;
 mod broken;
 mod command;
 mod containers;
 mod disks;
+mod filesystems;
 mod formats;
 mod hostile;
 mod relocation;
+mod secure_boot;
 mod system;
 mod tools;

@@ -11,6 +11,7 @@ use super::tools::{Folder, check, ids, run};
 const FIRST_GENERATION: Options = Options {
     generation: Some(Generation::One),
     data_disk: false,
+    secure_boot: false,
 };
 
 fn kernel() -> &'static str {

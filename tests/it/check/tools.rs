@@ -189,6 +189,7 @@ pub(crate) fn assert_findings(image: &Path, options: Options, expected: &[&str])
 pub(crate) const DATA: Options = Options {
     generation: None,
     data_disk: true,
+    secure_boot: false,
 };
 
 /// Gives an image a GPT in sectors of 4,096 bytes with one partition.

@@ -13,5 +13,5 @@ fuzz_target!(|data: &[u8]| {
     let disk = Rc::new(data.to_vec());
     let report = check("disk.raw", disk, &Options::default(), &mut |_| {});
     let report = report.expect("the bytes can be read");
-    assert!(report.verdict().exit_status() <= 2);
+    assert!(report.verdict().exit_status() <= 3);
 });

@@ -1,23 +1,30 @@
 //! File systems in an image, read within bounds and without mounting.
 
+mod bounded;
+mod btrfs;
 mod ext;
 mod fat;
 mod memory;
 mod tree;
+mod xfs;
 
 use std::io::Read;
 
 use crate::unread::Unread;
 
+pub(crate) use btrfs::{Btrfs, Subvolume};
 pub(crate) use ext::Ext;
 pub(crate) use fat::Fat;
 pub(crate) use memory::Memory;
 pub(crate) use tree::{Mount, Tree};
+pub(crate) use xfs::Xfs;
 
 /// Largest file that is read as a whole, in bytes.
 pub(crate) const MAX_FILE: u64 = 16 << 20;
 /// Most names of a folder that are looked at.
 pub(crate) const MAX_NAMES: usize = 4096;
+/// Longest target of a symbolic link, in bytes, as in Linux.
+const MAX_LINK: u64 = 4096;
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

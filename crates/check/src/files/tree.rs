@@ -25,8 +25,6 @@ pub(crate) struct Mount {
     pub(crate) at: String,
     /// The file system.
     pub(crate) files: Rc<dyn Files>,
-    /// Folder of the file system that is mounted, empty for its root: a btrfs subvolume.
-    pub(crate) below: String,
 }
 
 /// The files of a system.
@@ -44,7 +42,6 @@ impl Tree {
         Self::new(vec![Mount {
             at: String::new(),
             files,
-            below: String::new(),
         }])
     }
 
@@ -65,13 +62,8 @@ impl Tree {
             if let Some(rest) = path.strip_prefix(mount.at.as_str())
                 && (rest.is_empty() || rest.starts_with('/'))
             {
-                let inside = format!("{}{rest}", mount.below);
-                let inside = if inside.is_empty() {
-                    "/".to_owned()
-                } else {
-                    inside
-                };
-                return Some((&*mount.files, inside));
+                let inside = if rest.is_empty() { "/" } else { rest };
+                return Some((&*mount.files, inside.to_owned()));
             }
         }
         None

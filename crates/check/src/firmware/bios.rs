@@ -73,10 +73,7 @@ pub(super) fn follow(layout: &Layout, volumes: &Volumes, context: &Context<'_>) 
 /// The device that the core was read from, on which a prefix without one is.
 fn boot_device(sector: u64, volumes: &Volumes) -> String {
     let at = sector.saturating_mul(SECTOR);
-    let inside = |start: u64, size: u64| at >= start && at - start < size;
-    let volume = volumes
-        .iter()
-        .find(|volume| inside(volume.start(), volume.size()));
+    let volume = volumes.iter().find(|volume| volume.contains(at));
     volume.map_or_else(|| "hd0".to_owned(), |volume| volume.grub.clone())
 }
 

@@ -2,6 +2,7 @@
 
 use super::grub_core::Core;
 use super::pe::{Loader, Program};
+use super::secure_boot::{self, Starter};
 use super::{GrubStart, Start};
 use crate::content::Content;
 use crate::context::Context;
@@ -24,11 +25,13 @@ const FALLBACKS: [Fallback; 2] = [
     },
     Fallback {
         path: "/EFI/BOOT/BOOTAA64.EFI",
-        machine: 0xaa64,
+        machine: ARM,
         suffix: "aa64",
     },
 ];
 
+/// Machine type of Arm64.
+const ARM: u16 = 0xaa64;
 /// Largest program that is read, in bytes: unified kernels are the largest.
 const MAX_PROGRAM: u64 = 256 << 20;
 
@@ -166,6 +169,13 @@ fn start(
         );
         return Ok(None);
     }
+    context.is_arm.set(fallback.machine == ARM);
+    let starter = match depth {
+        0 => Starter::Firmware,
+        _ => Starter::Shim,
+    };
+    let unsigned = &rules::SECURE_BOOT_UNSIGNED;
+    secure_boot::judge(path, &bytes, &program, starter, unsigned, context);
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     match program.loader {
         Loader::Shim if depth == 0 => {
@@ -184,6 +194,7 @@ fn start(
             let place = Place {
                 device: esp.grub.clone(),
                 path: path.to_owned(),
+                ..Place::default()
             };
             Ok(Some(Start::UnifiedKernel(place)))
         }

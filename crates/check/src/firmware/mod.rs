@@ -4,11 +4,14 @@ mod bios;
 mod efi;
 mod grub_core;
 mod pe;
+pub(crate) mod secure_boot;
+mod signature;
 
 use crate::context::Context;
 use crate::grub::Place;
 use crate::partitions::{Layout, Scheme};
 use crate::report::Generation;
+use crate::rules::firmware as rules;
 use crate::volumes::Volumes;
 
 pub(crate) use pe::Program;
@@ -57,6 +60,12 @@ pub(crate) fn follow(
     // One finding says already that there is nothing to boot from.
     if matches!(layout.scheme, Scheme::None) && layout.partitions.is_empty() {
         return None;
+    }
+    if context.options.secure_boot && generation == Generation::One {
+        context.find(
+            &rules::SECURE_BOOT_GENERATION,
+            "the image is for generation 1, which has no Secure Boot",
+        );
     }
     match generation {
         Generation::One => bios::follow(layout, volumes, context),

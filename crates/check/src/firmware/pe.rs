@@ -2,6 +2,8 @@
 //!
 //! Source: Microsoft's "PE Format", the UEFI Specification 2.10, section 2.1.1.
 
+use std::ops::Range;
+
 use object::read::pe::PeFile64;
 use object::{Object, ObjectSection, pe};
 
@@ -31,8 +33,37 @@ pub(crate) struct Program {
     pub(crate) loader: Loader,
     /// Names of its sections, and where they lie in the file.
     sections: Vec<(String, usize, usize)>,
-    /// Whether it carries a signature.
-    pub(crate) is_signed: bool,
+    /// Where its signatures lie; `None` where it has none.
+    pub(crate) certificates: Option<Certificates>,
+}
+
+/// Where the signatures of a program lie, and what they do not cover, in bytes of the file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Certificates {
+    /// The checksum in the header, of 4 bytes.
+    pub(crate) checksum: usize,
+    /// The entry of the header that says where the signatures lie, of 8 bytes.
+    pub(crate) directory: usize,
+    /// The signatures.
+    pub(crate) table: Range<usize>,
+}
+
+impl Certificates {
+    fn find(bytes: &[u8], file: &PeFile64<'_>) -> Option<Self> {
+        let entry = file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_SECURITY)?;
+        // The address is an offset of the file, for signatures are not loaded.
+        let start = entry.virtual_address.get(object::LittleEndian) as usize;
+        let size = entry.size.get(object::LittleEndian) as usize;
+        let headers = file.dos_header().nt_headers_offset() as usize;
+        // Behind the signature and the header of the file.
+        let optional = headers.checked_add(24)?;
+        let found = Self {
+            checksum: optional.checked_add(64)?,
+            directory: optional.checked_add(112 + 8 * pe::IMAGE_DIRECTORY_ENTRY_SECURITY)?,
+            table: start..start.checked_add(size)?,
+        };
+        (size > 0 && found.table.end <= bytes.len()).then_some(found)
+    }
 }
 
 /// Why bytes are no program that UEFI starts.
@@ -86,14 +117,11 @@ impl Program {
             }
             sections.push((section.name().unwrap_or_default().to_owned(), start, end));
         }
-        let certificates = file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_SECURITY);
-        let is_signed =
-            certificates.is_some_and(|directory| directory.size.get(object::LittleEndian) > 0);
         let mut program = Self {
             machine,
             loader: Loader::Other,
             sections,
-            is_signed,
+            certificates: Certificates::find(bytes, &file),
         };
         program.loader = program.recognize(bytes);
         Ok(program)

@@ -91,6 +91,7 @@ pub(super) fn add_entries(machine: &mut Machine<'_>) -> Result<bool, Unread> {
             let place = Place {
                 device: folder.device.clone(),
                 path,
+                is_relative: folder.is_relative,
             };
             if let Some(text) = machine.world.text(&place)? {
                 found.push((

@@ -69,9 +69,11 @@ impl Machine<'_> {
         if normal.is_empty() {
             normal.push('/');
         }
+        let relative = self.get("btrfs_relative_path");
         Place {
             device,
             path: normal,
+            is_relative: relative.starts_with(['1', 'y']),
         }
     }
 

@@ -3,6 +3,7 @@
 mod bls;
 mod commands;
 mod exec;
+mod lex;
 mod menu;
 mod parse;
 mod tests_of_shell;

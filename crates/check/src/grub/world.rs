@@ -9,6 +9,9 @@ pub(crate) struct Place {
     pub(crate) device: String,
     /// Absolute path there.
     pub(crate) path: String,
+    /// Whether the path begins in the default subvolume of a btrfs, as openSUSE's GRUB takes it
+    /// where `btrfs_relative_path` is set, and not in the topmost one.
+    pub(crate) is_relative: bool,
 }
 
 /// What is known of a file or folder.

@@ -1,6 +1,8 @@
 //! The initial RAM disk: whether it brings the machine to its root file system.
 
 mod archive;
+mod logical;
+mod without;
 
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
@@ -21,6 +23,7 @@ use crate::volumes::{Named, Volume, Volumes};
 
 pub(crate) use archive::InitrdError;
 use archive::Unpacker;
+pub(crate) use without::judge_none;
 
 /// Largest initial RAM disk that is read, packed, in bytes.
 const MAX_INITRD: u64 = 512 << 20;
@@ -121,7 +124,7 @@ fn unpack_one(
     volumes: &Volumes,
     context: &Context<'_>,
 ) -> Result<(), Unread> {
-    let tree = volumes.tree(&place.device)?.ok_or(Unread::Missing)?;
+    let tree = volumes.tree_at(place)?.ok_or(Unread::Missing)?;
     let meta = tree.meta(&place.path)?.ok_or(Unread::Missing)?;
     if meta.size > MAX_INITRD {
         let (path, size) = (place.path.clone(), meta.size);
@@ -198,6 +201,7 @@ impl Initrd {
     ) -> Result<(), Unread> {
         self.judge_init(needs.cmdline, context)?;
         self.judge_modules(needs, context)?;
+        self.judge_logical(needs, &self.modules(needs.release), volumes, context)?;
         self.judge_blocks(context)?;
         self.judge_waits(volumes, context)
     }
@@ -221,7 +225,7 @@ impl Initrd {
     }
 
     /// The modules of a release that are in it.
-    fn modules(&self, release: &str) -> BTreeSet<String> {
+    pub(crate) fn modules(&self, release: &str) -> BTreeSet<String> {
         let of_release = |path: &&str| {
             MODULE_FOLDERS.iter().any(|folder| {
                 let rest = path
@@ -363,49 +367,5 @@ fn module_of(content: Content) -> Option<(&'static str, &'static [&'static str])
         Content::Squashfs => Some(("squashfs", &["SQUASHFS"])),
         Content::Erofs => Some(("erofs", &["EROFS_FS"])),
         _ => None,
-    }
-}
-
-/// Judges a boot without an initial RAM disk: everything must be built into the kernel.
-pub(crate) fn judge_none(
-    boot: &Boot,
-    drivers: &Drivers,
-    root_name: &str,
-    root: Option<&Volume>,
-    context: &Context<'_>,
-) {
-    let find = |rule, message: String| context.find_at(rule, &boot.file, boot.line, message);
-    if ["UUID=", "LABEL=", "/dev/disk/", "/dev/mapper/"]
-        .iter()
-        .any(|by| root_name.starts_with(by))
-    {
-        find(
-            &rules::INITRD_NEEDED,
-            format!(
-                "there is no initrd, and without one the kernel does not know `root={root_name}`"
-            ),
-        );
-    }
-    if drivers.are_unknown() {
-        find(
-            &rules::INITRD_UNREADABLE,
-            "there is no initrd, and the kernel's own drivers are not known".to_owned(),
-        );
-        return;
-    }
-    let file_system = root.and_then(|root| module_of(root.content));
-    let wanted = [
-        Some(("hv_vmbus", &["HYPERV", "HYPERV_VMBUS"][..])),
-        Some(("hv_storvsc", &["HYPERV_STORAGE"])),
-        Some(("sd_mod", &["BLK_DEV_SD"])),
-        file_system,
-    ];
-    for (module, symbols) in wanted.into_iter().flatten() {
-        if drivers.find(module, symbols) != drivers::Driver::BuiltIn {
-            find(
-                &rules::INITRD_NEEDED,
-                format!("there is no initrd, and `{module}` is not built into the kernel"),
-            );
-        }
     }
 }

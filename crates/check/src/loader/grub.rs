@@ -114,6 +114,7 @@ pub(super) fn look_for(volumes: &Volumes, context: &Context<'_>) -> Result<Vec<B
             let place = Place {
                 device: volume.grub.clone(),
                 path: path.to_owned(),
+                ..Place::default()
             };
             if volumes.stat(&place)?.is_none() {
                 continue;

@@ -40,6 +40,7 @@ pub(super) fn follow(
     let at = |path: &str| Place {
         device: device.to_owned(),
         path: path.to_owned(),
+        ..Place::default()
     };
     let text = volumes
         .text(&at("/loader/loader.conf"))?
@@ -83,6 +84,7 @@ fn entries(device: &str, volumes: &Volumes) -> Result<Vec<Choice>, Unread> {
     let at = |path: String| Place {
         device: device.to_owned(),
         path,
+        ..Place::default()
     };
     let mut choices = Vec::new();
     let folder = "/loader/entries";
@@ -122,6 +124,7 @@ fn unified(device: &str, volumes: &Volumes) -> Result<Vec<Choice>, Unread> {
     let at = |path: String| Place {
         device: device.to_owned(),
         path,
+        ..Place::default()
     };
     let mut choices = Vec::new();
     let folder = "/EFI/Linux";

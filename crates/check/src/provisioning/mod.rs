@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::drivers::{self, Drivers};
 use crate::elf;
 use crate::files::Tree;
-use crate::report::Stage;
+use crate::report::{Generation, Stage};
 use crate::rules::provisioning as rules;
 use crate::system::System;
 use crate::system::units::Units;
@@ -74,6 +74,7 @@ pub(crate) fn judge(
     }
     if let Some(drivers) = drivers.filter(|drivers| !drivers.are_unknown()) {
         judge_file_systems(tree, drivers, context)?;
+        judge_drive(tree, drivers, context)?;
     }
     remains::judge(tree, context)
 }
@@ -129,6 +130,35 @@ fn judge_tools(tree: &Tree, context: &Context<'_>) -> Result<(), Unread> {
             &rules::USERADD,
             "there is no `useradd`, with which the agent makes the user",
         ),
+    }
+    Ok(())
+}
+
+/// Judges whether the drive is seen that the configuration of a new machine comes on. It is a SCSI
+/// device of Hyper-V in generation 2, and an IDE device in generation 1.
+fn judge_drive(tree: &Tree, drivers: &Drivers, context: &Context<'_>) -> Result<(), Unread> {
+    let rule = match cloud_init::works_without_udf(tree)? {
+        true => &rules::DVD_DRIVE_CUSTOM_DATA,
+        false => &rules::DVD_DRIVE,
+    };
+    let is_first = context.generation.get() == Generation::One;
+    let ide: &[(&str, &str)] = match is_first {
+        true => &[("ata_piix", "ATA_PIIX")],
+        false => &[],
+    };
+    for (module, symbol) in [("sr_mod", "BLK_DEV_SR")].iter().chain(ide) {
+        let why = match drivers.find(module, &[symbol]) {
+            drivers::Driver::BuiltIn => continue,
+            drivers::Driver::Missing => format!("the kernel has no `{module}`"),
+            drivers::Driver::Module => match drivers::blocking_file(tree, module)? {
+                Some(path) => format!("`{path}` keeps `{module}` from being loaded"),
+                None => continue,
+            },
+        };
+        context.find(
+            rule,
+            format!("{why}, for the DVD drive that the configuration comes on"),
+        );
     }
     Ok(())
 }

@@ -5,6 +5,9 @@ rules! {
     CMDLINE_CONSOLE: "cmdline-console", Warning, SystemRequirements,
         "`console=ttyS0` is not on the command line of the default kernel.",
         "add `console=ttyS0` to GRUB_CMDLINE_LINUX and run `grub-mkconfig`";
+    CMDLINE_CONSOLE_ORDER: "cmdline-console-order", Warning, SerialConsole,
+        "The last `console=` is not the serial port: what init and its services say, and the shell of a rescue, is not seen in Azure's serial console.",
+        "put `console=ttyS0` last in GRUB_CMDLINE_LINUX, and run {grub}";
     CMDLINE_EARLYPRINTK: "cmdline-earlyprintk", Warning, SystemRequirements,
         "`earlyprintk=ttyS0` is not on the command line.",
         "add `earlyprintk=ttyS0` to GRUB_CMDLINE_LINUX and run `grub-mkconfig`";
@@ -38,6 +41,12 @@ rules! {
     ROOT_TYPE: "root-type", Error, KernelParameters,
         "`rootfstype=` is not the type of the root file system.",
         "correct or remove `rootfstype=`, and run {grub}";
+    ROOT_SUBVOLUME: "root-subvolume", Error, KernelParameters,
+        "`rootflags=` names a subvolume of btrfs that is not there, so the root file system is not mounted.",
+        "correct `rootflags=` (`btrfs subvolume list` shows the names), and run {grub}";
+    ROOT_NOT_ACTIVATED: "root-lvm", Error, Dracut,
+        "The command line lists the logical volumes that are activated, and that of the root file system is not one of them.",
+        "add `rd.lvm.lv=` with group and name of the root file system's logical volume, and run {grub}";
     CMDLINE_RESCUE: "cmdline-rescue", Error, KernelParameters,
         "The command line ends the boot in a shell of the administrator.",
         "remove the word from the command line, and run {grub}";

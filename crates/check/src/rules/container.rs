@@ -92,4 +92,7 @@ rules! {
     SWAP_PARTITION: "swap-partition", Error, InstallationNotes,
         "There is a swap partition on the OS disk.",
         "remove it and let the agent or cloud-init make swap on the resource disk";
+    CUT: "check-cut", Unknown, Own,
+        "The check was cut short: it took too long, or too much would have had to be read. What it had not followed by then is unknown.",
+        "check a copy on a faster disk, or give it more time with `--time-limit`";
 }

@@ -44,4 +44,19 @@ rules! {
     EFI_LOADER_UNKNOWN: "efi-loader-unknown", Unknown, Uefi,
         "The boot loader is neither shim, GRUB, systemd-boot nor a unified kernel image, and was not followed.",
         "check by hand which kernel it starts, with which command line and initrd";
+    SECURE_BOOT_UNSIGNED: "secure-boot-unsigned", Error, TrustedLaunch,
+        "Secure Boot is asked for, and a program on the way to the kernel is not signed.",
+        "install the signed packages of the distribution (such as `shim-signed` and `grub-efi-amd64-signed`), or use a machine without Secure Boot";
+    SECURE_BOOT_CHANGED: "secure-boot-changed", Error, TrustedLaunch,
+        "Secure Boot is asked for, and a program was changed after it was signed.",
+        "install the package of the program again";
+    SECURE_BOOT_KEYS: "secure-boot-keys", Unknown, TrustedLaunch,
+        "Secure Boot is asked for, and what the firmware starts is not signed with a key of Microsoft's; keys of one's own come with an image of a gallery.",
+        "start the distribution's signed shim, or give the keys to the image version in the gallery";
+    SECURE_BOOT_SIGNED: "secure-boot-signed", Info, TrustedLaunch,
+        "Who signed a program that Secure Boot starts.",
+        "nothing";
+    SECURE_BOOT_GENERATION: "secure-boot-generation", Error, TrustedLaunch,
+        "Secure Boot is asked for, and the image is for generation 1, which has none.",
+        "use generation 2, with an EFI system partition";
 }

@@ -26,6 +26,9 @@ rules! {
     INITRD_BLOCKED: "initrd-blocked", Error, Initramfs,
         "A file in the initial RAM disk keeps a driver of the disk from being loaded.",
         "remove the line from `/etc/modprobe.d`, and run {initrd}";
+    INITRD_LVM: "initrd-lvm", Error, Dracut,
+        "The root file system is on a logical volume, and the initial RAM disk cannot activate it.",
+        "install LVM's package (`lvm2`), and run {initrd}";
     INITRD_WAITS: "initrd-waits", Error, Initramfs,
         "The initial RAM disk waits for a device of the machine that it was made on.",
         "run {initrd} with `hostonly=no` in `/etc/dracut.conf.d`";

@@ -20,4 +20,7 @@ rules! {
     KERNEL_MODULES: "kernel-modules", Error, InstallationNotes,
         "The modules of the kernel that is started are not there; without them it has no network and no file system of the EFI system partition.",
         "install the modules of this kernel, or start the kernel whose modules are there";
+    SECURE_BOOT_KERNEL: "secure-boot-kernel", Error, TrustedLaunch,
+        "Secure Boot is asked for, and the kernel is not signed.",
+        "install the signed kernel of the distribution, or use a machine without Secure Boot";
 }

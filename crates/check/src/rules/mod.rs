@@ -21,6 +21,20 @@ pub(crate) enum Source {
     SystemRequirements,
     /// Limits and messages of the service, which the guide does not have.
     AzureLimits,
+    /// Microsoft's page on Trusted Launch.
+    TrustedLaunch,
+    /// A bound of this program.
+    Own,
+    /// Microsoft's page on disks that are NVMe.
+    Nvme,
+    /// Microsoft's page on its network adapter.
+    Mana,
+    /// Microsoft's page on the time of machines.
+    TimeSync,
+    /// An issue of the agent on the drive that its configuration comes on.
+    DvdDrive,
+    /// The kernel's documentation of serial consoles.
+    SerialConsole,
     /// The UEFI Specification.
     Uefi,
     /// The GRUB manual.
@@ -31,6 +45,8 @@ pub(crate) enum Source {
     KernelParameters,
     /// The kernel's documentation of the initial RAM file system.
     Initramfs,
+    /// The manual of dracut's command line.
+    Dracut,
     /// The manual of systemd.
     Systemd,
     /// The manual of fstab.
@@ -62,11 +78,19 @@ impl Source {
             Self::LinuxAgent => "Azure Linux Agent",
             Self::SystemRequirements => "General Linux system requirements",
             Self::AzureLimits => "(Azure's limits)",
+            Self::TrustedLaunch => "(Trusted Launch)",
+            Self::Own => "(bounds of a check)",
+            Self::Nvme => "(NVMe disks)",
+            Self::Mana => "(MANA)",
+            Self::TimeSync => "(time sync)",
+            Self::DvdDrive => "(WALinuxAgent#978)",
+            Self::SerialConsole => "(kernel, serial console)",
             Self::Uefi => "(UEFI Specification, boot manager)",
             Self::Grub => "(GRUB manual)",
             Self::BootProtocol => "(Linux/x86 boot protocol)",
             Self::KernelParameters => "(kernel parameters)",
             Self::Initramfs => "(kernel, initramfs)",
+            Self::Dracut => "(dracut.cmdline)",
             Self::Systemd => "(systemd.unit)",
             Self::Fstab => "(systemd.mount, fstab)",
             Self::Linker => "(ld.so)",
@@ -91,6 +115,19 @@ impl Source {
             Self::AzureLimits => {
                 "https://learn.microsoft.com/en-us/azure/virtual-machines/linux/disks-upload-vhd-to-managed-disk-cli"
             }
+            Self::TrustedLaunch => {
+                "https://learn.microsoft.com/en-us/azure/virtual-machines/trusted-launch"
+            }
+            Self::Own => "#what-is-followed-and-what-is-not",
+            Self::Nvme => "https://learn.microsoft.com/en-us/azure/virtual-machines/nvme-linux",
+            Self::Mana => {
+                "https://learn.microsoft.com/en-us/azure/virtual-network/accelerated-networking-mana-overview"
+            }
+            Self::TimeSync => {
+                "https://learn.microsoft.com/en-us/azure/virtual-machines/linux/time-sync"
+            }
+            Self::DvdDrive => "https://github.com/Azure/WALinuxAgent/issues/978",
+            Self::SerialConsole => "https://docs.kernel.org/admin-guide/serial-console.html",
             Self::Uefi => "https://uefi.org/specs/UEFI/2.10/03_Boot_Manager.html",
             Self::Grub => "https://www.gnu.org/software/grub/manual/grub/grub.html",
             Self::BootProtocol => "https://docs.kernel.org/arch/x86/boot.html",
@@ -98,6 +135,7 @@ impl Source {
             Self::Initramfs => {
                 "https://docs.kernel.org/driver-api/early-userspace/buffer-format.html"
             }
+            Self::Dracut => "https://man7.org/linux/man-pages/man7/dracut.cmdline.7.html",
             Self::Systemd => {
                 "https://www.freedesktop.org/software/systemd/man/latest/systemd.unit.html"
             }
@@ -168,6 +206,7 @@ pub(crate) mod loader;
 pub(crate) mod network;
 pub(crate) mod provisioning;
 pub(crate) mod reachable;
+pub(crate) mod sizes;
 pub(crate) mod system;
 
 /// All rules, in the order of the stages.
@@ -177,6 +216,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Rule> {
         firmware::ALL,
         loader::ALL,
         kernel::ALL,
+        sizes::ALL,
         cmdline::ALL,
         initrd::ALL,
         system::ALL,

@@ -98,4 +98,10 @@ rules! {
     USERADD: "useradd", Error, Waagent,
         "The program is missing with which the agent makes the user.",
         "install `passwd` (Debian) or `shadow-utils` with {install}";
+    DVD_DRIVE: "dvd-drive", Error, DvdDrive,
+        "The kernel has no driver for the DVD drive that the configuration of a new machine comes on (`sr_mod`; for generation 1 `ata_piix` too), or it is kept from being loaded.",
+        "install a kernel with the modules `sr_mod` and `ata_piix`, and remove lines against them from `/etc/modprobe.d`";
+    DVD_DRIVE_CUSTOM_DATA: "dvd-drive-custom-data", Warning, DvdDrive,
+        "As `dvd-drive`, with cloud-init 21.2 or newer, which needs the drive for custom data and passwords only.",
+        "install a kernel with the modules `sr_mod` and `ata_piix`, and remove lines against them from `/etc/modprobe.d`";
 }

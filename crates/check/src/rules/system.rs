@@ -17,6 +17,9 @@ rules! {
     FSTAB_TYPE: "fstab-type", Error, Fstab,
         "A required line of `/etc/fstab` mounts a file system as another than it is, or with an option that it refuses.",
         "correct the type in the line, or write `auto`, and remove the option";
+    FSTAB_SUBVOLUME: "fstab-subvolume", Error, Fstab,
+        "A required line of `/etc/fstab` names a subvolume of btrfs that is not there.",
+        "correct the line, or add `nofail`";
     FSTAB_UNKNOWN: "fstab-unknown", Unknown, Fstab,
         "A required line of `/etc/fstab` could not be followed.",
         "check by hand that the device is there, or add `nofail` to its options";

@@ -166,14 +166,11 @@ pub(crate) fn mounts(lines: &[Result<Line, u32>], volumes: &Volumes) -> Vec<Moun
         if folder.is_empty() || !line.folder.starts_with('/') || line.has("noauto") {
             continue;
         }
+        let options = line.options.iter().map(String::as_str);
         if let Named::Found(volume) = volumes.named(&line.device)
-            && let Some(files) = &volume.files
+            && let Ok(mount) = volume.mounted(&folder, options)
         {
-            mounts.push(Mount {
-                at: folder,
-                files: files.clone(),
-                below: String::new(),
-            });
+            mounts.push(mount);
         }
     }
     mounts
@@ -288,6 +285,15 @@ fn judge_device(line: &Line, volumes: &Volumes, find: &dyn Fn(&Rule, u32, String
                 let message =
                     format!("`{folder}` has the option `{option}`, which {found} refuses");
                 find(&rules::FSTAB_TYPE, number, message);
+            }
+            let options = line.options.iter().map(String::as_str);
+            if let Err(Unread::Missing) = volume.mounted("", options) {
+                let options = line.options.join(",");
+                find(
+                    &rules::FSTAB_SUBVOLUME,
+                    number,
+                    format!("`{device}` has no subvolume as `{options}` names it"),
+                );
             }
         }
         Named::Missing => {

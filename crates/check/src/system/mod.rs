@@ -62,28 +62,17 @@ pub(crate) struct System {
 impl System {
     /// Puts the file systems together that are mounted on a root.
     pub(crate) fn open(
-        root: &Volume,
+        root: Mount,
         cmdline: &str,
         volumes: &Volumes,
         context: &Context<'_>,
     ) -> Result<Self, Unread> {
-        let Some(files) = root.files.clone() else {
-            let why = root.obstacle.clone().unwrap_or_default();
-            return Err(Unread::Script(format!(
-                "{} could not be read: {why}",
-                root.place()
-            )));
-        };
-        let alone = Tree::of(Rc::clone(&files));
+        let alone = Tree::of(Rc::clone(&root.files));
         // Where it cannot be read, that is a finding of its own.
         let fstab = contained(|| alone.text(fstab::PATH))
             .unwrap_or_default()
             .unwrap_or_default();
-        let mut mounts = vec![Mount {
-            at: String::new(),
-            files,
-            below: String::new(),
-        }];
+        let mut mounts = vec![root];
         mounts.extend(fstab::mounts(&fstab::parse(&fstab), volumes));
         let tree = Tree::new(mounts);
         let release = match tree.text("/etc/os-release")? {

@@ -2,6 +2,8 @@
 //!
 //! Source: the manuals systemd.unit and systemd.service.
 
+mod unit;
+
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -11,6 +13,9 @@ use super::conditions;
 use crate::elf;
 use crate::files::Tree;
 use crate::unread::Unread;
+
+use unit::Setting;
+pub(crate) use unit::Unit;
 
 /// Folders of units, the first has the last word.
 const FOLDERS: [&str; 4] = [
@@ -34,23 +39,6 @@ const START_FOLDERS: [&str; 8] = [
     "/etc/runlevels/boot",
     "/etc/runlevels/sysinit",
 ];
-
-/// A unit that was loaded.
-#[derive(Debug, Default)]
-pub(crate) struct Unit {
-    /// Its file.
-    pub(crate) path: String,
-    settings: Vec<Setting>,
-}
-
-#[derive(Clone, Debug)]
-struct Setting {
-    section: String,
-    key: String,
-    value: String,
-    path: Rc<str>,
-    line: u32,
-}
 
 /// What loading a unit comes to.
 #[derive(Clone, Debug)]
@@ -465,91 +453,10 @@ impl<'t> Units<'t> {
     }
 }
 
-impl Setting {
-    fn obstacle(&self, why: String) -> Obstacle {
-        Obstacle {
-            why,
-            path: self.path.to_string(),
-            line: self.line,
-            is_unsure: false,
-        }
-    }
-}
-
 /// Whether a value means yes.
 pub(crate) fn is_yes(value: &str) -> bool {
     matches!(
         value.to_ascii_lowercase().as_str(),
         "1" | "yes" | "y" | "true" | "t" | "on"
     )
-}
-
-impl Unit {
-    /// Adds the settings of a file.
-    fn add(&mut self, path: &str, text: &str) {
-        let path: Rc<str> = path.into();
-        let mut section = String::new();
-        let mut lines = (1..).zip(text.lines().take(4096));
-        while let Some((line, text)) = lines.next() {
-            let text = text.trim();
-            if text.is_empty() || text.starts_with(['#', ';']) {
-                continue;
-            }
-            if let Some(name) = text.strip_prefix('[') {
-                section = name.trim_end_matches(']').to_owned();
-                continue;
-            }
-            let mut whole = text.to_owned();
-            while whole.ends_with('\\') && whole.len() < 1 << 16 {
-                whole.pop();
-                match lines.next() {
-                    Some((_, more)) => whole.push_str(more.trim()),
-                    None => break,
-                }
-            }
-            if let Some((key, value)) = whole.split_once('=') {
-                self.settings.push(Setting {
-                    section: section.clone(),
-                    key: key.trim().to_owned(),
-                    value: value.trim().to_owned(),
-                    path: Rc::clone(&path),
-                    line,
-                });
-            }
-        }
-    }
-
-    fn all(&self, section: &str, key: &str) -> Vec<&Setting> {
-        let of_key = self
-            .settings
-            .iter()
-            .filter(|s| s.section == section && s.key == key);
-        let mut found: Vec<&Setting> = Vec::new();
-        for setting in of_key {
-            // An empty value takes back all before it.
-            match setting.value.is_empty() {
-                true => found.clear(),
-                false => found.push(setting),
-            }
-        }
-        found
-    }
-
-    fn commands(&self, key: &str) -> Vec<&Setting> {
-        self.all("Service", key)
-    }
-
-    /// All words of a setting that may be given several times.
-    pub(crate) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = &str> {
-        self.all(section, key)
-            .into_iter()
-            .flat_map(|setting| setting.value.split_whitespace())
-    }
-
-    /// The last value of a setting.
-    pub(crate) fn last(&self, section: &str, key: &str) -> Option<&str> {
-        self.all(section, key)
-            .last()
-            .map(|setting| setting.value.as_str())
-    }
 }
