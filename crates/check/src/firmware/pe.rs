@@ -46,10 +46,16 @@ pub(crate) struct Certificates {
     pub(crate) directory: usize,
     /// The signatures.
     pub(crate) table: Range<usize>,
+    /// All headers, and the sections behind them in the order of the file.
+    pub(crate) parts: Vec<Range<usize>>,
 }
 
 impl Certificates {
-    fn find(bytes: &[u8], file: &PeFile64<'_>) -> Option<Self> {
+    fn find(
+        bytes: &[u8],
+        file: &PeFile64<'_>,
+        sections: &[(String, usize, usize)],
+    ) -> Option<Self> {
         let entry = file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_SECURITY)?;
         // The address is an offset of the file, for signatures are not loaded.
         let start = entry.virtual_address.get(object::LittleEndian) as usize;
@@ -57,7 +63,15 @@ impl Certificates {
         let headers = file.dos_header().nt_headers_offset() as usize;
         // Behind the signature and the header of the file.
         let optional = headers.checked_add(24)?;
+        let all = file.nt_headers().optional_header.size_of_headers;
+        let mut parts: Vec<_> = sections
+            .iter()
+            .map(|(_, start, end)| *start..*end)
+            .collect();
+        parts.sort_by_key(|part| part.start);
+        parts.insert(0, 0..all.get(object::LittleEndian) as usize);
         let found = Self {
+            parts,
             checksum: optional.checked_add(64)?,
             directory: optional.checked_add(112 + 8 * pe::IMAGE_DIRECTORY_ENTRY_SECURITY)?,
             table: start..start.checked_add(size)?,
@@ -117,11 +131,12 @@ impl Program {
             }
             sections.push((section.name().unwrap_or_default().to_owned(), start, end));
         }
+        let certificates = Certificates::find(bytes, &file, &sections);
         let mut program = Self {
             machine,
             loader: Loader::Other,
             sections,
-            certificates: Certificates::find(bytes, &file),
+            certificates,
         };
         program.loader = program.recognize(bytes);
         Ok(program)

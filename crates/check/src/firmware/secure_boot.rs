@@ -37,12 +37,14 @@ pub(crate) fn judge(
         .as_ref()
         .map(|certificates| signatures(bytes, certificates))
         .unwrap_or_default();
-    if found.is_empty() {
-        let message = match program.certificates {
-            None => format!("`{path}` is not signed, and Secure Boot does not start it"),
-            Some(_) => format!("`{path}` has a signature that cannot be read"),
-        };
+    if found.is_empty() && program.certificates.is_none() {
+        let message = format!("`{path}` is not signed, and Secure Boot does not start it");
         context.find_in(unsigned, path, message);
+        return;
+    }
+    if found.is_empty() {
+        let message = format!("`{path}` has a signature that cannot be read");
+        context.find_in(&rules::SECURE_BOOT_KEYS, path, message);
         return;
     }
     if found.iter().all(|signature| signature.fits == Some(false)) {

@@ -4,6 +4,8 @@
 //! Format"; RFC 5652 (CMS) and RFC 5280 (names). The keys themselves are not computed with: whether
 //! a signature is right is for the firmware to find, which has the keys.
 
+use std::ops::Range;
+
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
 use sha2::{Digest, Sha256};
@@ -32,7 +34,7 @@ pub(crate) struct Signature {
 
 /// The signatures of a program; those that cannot be read are left out.
 pub(crate) fn signatures(bytes: &[u8], certificates: &Certificates) -> Vec<Signature> {
-    let digest = digest_of(bytes, certificates);
+    let digests = digests_of(bytes, certificates);
     let mut rest = bytes.get(certificates.table.clone()).unwrap_or_default();
     let mut found = Vec::new();
     while let Some(header) = rest.get(..8) {
@@ -42,7 +44,7 @@ pub(crate) fn signatures(bytes: &[u8], certificates: &Certificates) -> Vec<Signa
             break;
         };
         if kind == PKCS_SIGNED_DATA {
-            found.extend(read(content, digest.as_deref()));
+            found.extend(read(content, &digests));
         }
         if found.len() >= MAX_SIGNATURES {
             break;
@@ -52,31 +54,42 @@ pub(crate) fn signatures(bytes: &[u8], certificates: &Certificates) -> Vec<Signa
     found
 }
 
-/// SHA-256 of a program without its checksum, the place of its signatures, and them.
-fn digest_of(bytes: &[u8], certificates: &Certificates) -> Option<Vec<u8>> {
-    let Certificates {
-        checksum,
-        directory,
-        table,
-    } = certificates;
+/// SHA-256 of a program without its checksum, the place of its signatures, and them: of all bytes,
+/// and of headers, sections and what is behind them, between which there may be gaps.
+fn digests_of(bytes: &[u8], certificates: &Certificates) -> Vec<Vec<u8>> {
+    let Certificates { table, parts, .. } = certificates;
+    let last = parts.iter().map(|part| part.end).max().unwrap_or(0);
+    let behind = last.min(table.start)..table.start;
+    let ranges = [
+        vec![0..table.start, table.end..bytes.len()],
+        parts.iter().cloned().chain([behind]).collect(),
+    ];
+    ranges
+        .iter()
+        .filter_map(|ranges| digest_of(bytes, ranges, certificates))
+        .collect()
+}
+
+fn digest_of(bytes: &[u8], ranges: &[Range<usize>], of: &Certificates) -> Option<Vec<u8>> {
     let mut hash = Sha256::new();
-    for range in [
-        0..*checksum,
-        checksum + 4..*directory,
-        directory + 8..table.start,
-        table.end..bytes.len(),
-    ] {
-        hash.update(bytes.get(range)?);
+    for range in ranges {
+        if !range.contains(&of.checksum) {
+            hash.update(bytes.get(range.clone())?);
+            continue;
+        }
+        hash.update(bytes.get(range.start..of.checksum)?);
+        hash.update(bytes.get(of.checksum + 4..of.directory)?);
+        hash.update(bytes.get(of.directory + 8..range.end)?);
     }
     Some(hash.finalize().to_vec())
 }
 
 /// The signers of a `ContentInfo` with `SignedData` in it.
-fn read(content: &[u8], digest: Option<&[u8]>) -> Vec<Signature> {
-    read_signers(content, digest).unwrap_or_default()
+fn read(content: &[u8], digests: &[Vec<u8>]) -> Vec<Signature> {
+    read_signers(content, digests).unwrap_or_default()
 }
 
-fn read_signers(content: &[u8], digest: Option<&[u8]>) -> der::Result<Vec<Signature>> {
+fn read_signers(content: &[u8], digests: &[Vec<u8>]) -> der::Result<Vec<Signature>> {
     // Zeros may stand behind it.
     let info = first(content)?;
     let [_, signed] = parts(info)?[..] else {
@@ -86,8 +99,7 @@ fn read_signers(content: &[u8], digest: Option<&[u8]>) -> der::Result<Vec<Signat
     let fits = signed
         .get(2)
         .and_then(|content| digest_in(*content).ok().flatten())
-        .zip(digest)
-        .map(|(signed, own)| signed == own);
+        .map(|signed| digests.contains(&signed));
     let mut certificates = Vec::new();
     let mut signers = Vec::new();
     for part in signed.iter().skip(3) {

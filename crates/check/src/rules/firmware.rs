@@ -51,7 +51,7 @@ rules! {
         "Secure Boot is asked for, and a program was changed after it was signed.",
         "install the package of the program again";
     SECURE_BOOT_KEYS: "secure-boot-keys", Unknown, TrustedLaunch,
-        "Secure Boot is asked for, and what the firmware starts is not signed with a key of Microsoft's; keys of one's own come with an image of a gallery.",
+        "Secure Boot is asked for, and what the firmware starts is not signed with a key of Microsoft's (keys of one's own come with an image of a gallery), or a signature cannot be read.",
         "start the distribution's signed shim, or give the keys to the image version in the gallery";
     SECURE_BOOT_SIGNED: "secure-boot-signed", Info, TrustedLaunch,
         "Who signed a program that Secure Boot starts.",
