@@ -168,7 +168,7 @@ fn a_footer_and_nothing_before_it() {
     empty[40..56].fill(0);
     sum_up(&mut empty);
     fs::write(&image, &empty).unwrap();
-    assert_eq!(ids(&findings(&image, 1)), ["container"]);
+    assert_eq!(ids(&findings(&image, 1)), ["container", "size-minimum"]);
 }
 
 #[test]
