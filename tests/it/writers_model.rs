@@ -5,6 +5,7 @@
 //! A few sequences each; `PROPTEST_CASES` says how many.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -173,10 +174,23 @@ impl Model<'_> {
 
     fn open_view(&mut self, is_direct: bool) -> TestCaseResult {
         let flags = if is_direct { libc::O_DIRECT } else { 0 };
-        let opened = File::options()
-            .read(true)
-            .custom_flags(flags)
-            .open(&self.view);
+        let open = || {
+            File::options()
+                .read(true)
+                .custom_flags(flags)
+                .open(&self.view)
+        };
+        let mut opened = open();
+        if self.writer.is_none() {
+            // A loop device that was detached lets go of its file a moment later.
+            eventually("nobody to write", || {
+                let is_busy = matches!(&opened, Err(error) if errno(error) == Some(Errno::BUSY));
+                if is_busy {
+                    opened = open();
+                }
+                !is_busy
+            });
+        }
         match &self.writer {
             None => {}
             Some(Writer::Mapping { is_seen: false, .. }) => return Ok(()),
@@ -218,7 +232,7 @@ impl Model<'_> {
                     self.seen.current += 1;
                 }
                 Err(error) => {
-                    let is_stale = Errno::from_io_error(&error) == Some(Errno::STALE);
+                    let is_stale = errno(&error) == Some(Errno::STALE);
                     prop_assert!(is_stale && !open.is_quiet, "view {}: {}", number, error);
                     self.seen.stale += 1;
                 }
@@ -259,6 +273,10 @@ impl Model<'_> {
     }
 }
 
+fn errno(error: &io::Error) -> Option<Errno> {
+    Errno::from_io_error(error)
+}
+
 fn check(folder: &Path, promise: Promise) {
     let lab = Lab::new();
     let other = lab.folder("other");
@@ -277,7 +295,8 @@ fn check(folder: &Path, promise: Promise) {
         .mount(folder);
     let mut config = ProptestConfig {
         failure_persistence: None,
-        max_shrink_iters: 100,
+        // Each takes seconds.
+        max_shrink_iters: 12,
         ..ProptestConfig::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {

@@ -174,7 +174,7 @@ impl Way {
             }
             Self::DescriptorOfProc => {
                 let reader = File::open(path).expect("a source");
-                let link = format!("/proc/self/fd/{}", reader.as_raw_fd());
+                let link = format!("/proc/thread-self/fd/{}", reader.as_raw_fd());
                 let begun = Instant::now();
                 let file = File::options().write(true).open(link);
                 let waited = begun.elapsed();
@@ -280,7 +280,7 @@ import mmap, os, sys, time
 begun = time.monotonic_ns()
 descriptor = os.open(sys.argv[1], os.O_RDWR)
 waited = time.monotonic_ns() - begun
-mapping = mmap.mmap(descriptor, 0)
+mapping = mmap.mmap(descriptor, os.lseek(descriptor, 0, os.SEEK_END))
 if sys.argv[2] == 'closed':
     # The mapping has a copy of the descriptor, too.
     os.closerange(3, 256)
