@@ -134,6 +134,9 @@ def prepare_c(root):
     put(root, "etc/NetworkManager/system-connections/eth0.nmconnection",
         "[connection]\nid=eth0\ntype=ethernet\ninterface-name=eth0\n[ipv4]\nmethod=auto\n[ipv6]\nmethod=auto\n", 0o600)
     shutil.rmtree(root / "etc/network", ignore_errors=True)
+    # No scripts of a time before systemd, for which it would make units.
+    for folder in [root / "etc/init.d", *(root / "etc").glob("rc?.d")]:
+        shutil.rmtree(folder, ignore_errors=True)
     # The unit has another name there, and one of its own makes the keys.
     units = root / "usr/lib/systemd/system"
     (units / "sshd.service").unlink(missing_ok=True)

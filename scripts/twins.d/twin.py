@@ -84,6 +84,9 @@ class Copy:
             script.append(f"rm {within}")
         return self
 
+    def rm_if(self, *paths):
+        return self.rm(*(path for path in paths if self.exists(path)))
+
     def unlink(self, path):
         """Takes a folder away, with all that is in it."""
         within, script = self.place(path)
@@ -204,7 +207,7 @@ def without(*patterns):
             found = list(folder.rglob(pattern))
             assert found, pattern
             for path in found:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     return lambda c: initrd(c, change)
 
 

@@ -133,7 +133,13 @@ fn is_fat(head: &[u8]) -> bool {
     let sector_size = LittleEndian::read_u16(&head[11..]);
     let named = head[0x36..].starts_with(b"FAT") || head[0x52..].starts_with(b"FAT32");
     let jump = head[0] == 0xeb || head[0] == 0xe9;
-    named && jump && matches!(sector_size, 512 | 1024 | 2048 | 4096)
+    // Firmware and kernels do not go by the name; without it, the other fields must be right.
+    let (cluster, reserved) = (head[13], LittleEndian::read_u16(&head[14..]));
+    let plausible = cluster.is_power_of_two()
+        && reserved > 0
+        && matches!(head[16], 1 | 2)
+        && matches!(head[21], 0xf0 | 0xf8..);
+    jump && matches!(sector_size, 512 | 1024 | 2048 | 4096) && (named || plausible)
 }
 
 /// At most `size` bytes from `offset` on, fewer where the part ends.
@@ -143,4 +149,23 @@ fn read(part: &dyn Disk, offset: u64, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     part.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fat_is_known_without_its_name() {
+        let mut head = vec![0; 512];
+        head[..3].copy_from_slice(&[0xeb, 0x58, 0x90]);
+        head[11..17].copy_from_slice(&[0, 2, 1, 32, 0, 2]);
+        head[21] = 0xf8;
+        head[510..].copy_from_slice(&[0x55, 0xaa]);
+        assert!(is_fat(&head));
+        head[13] = 3;
+        assert!(!is_fat(&head));
+        head[0x52..0x57].copy_from_slice(b"FAT32");
+        assert!(is_fat(&head));
+    }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::Options;
-use crate::family::Family;
+use crate::family::Tools;
 use crate::metered::Metered;
 use crate::report::{Finding, Generation, Level, Stage};
 use crate::rules::{self, Rule};
@@ -25,7 +25,7 @@ const MAX_OF_RULE: usize = 20;
 pub(crate) struct Context<'a> {
     pub(crate) disk: Rc<Metered>,
     pub(crate) options: &'a Options,
-    pub(crate) family: Cell<Family>,
+    pub(crate) tools: Cell<Tools>,
     /// What it is judged for, once the partition table is read.
     pub(crate) generation: Cell<Generation>,
     /// Whether the firmware starts programs for Arm64.
@@ -53,7 +53,7 @@ impl<'a> Context<'a> {
         Self {
             disk,
             options,
-            family: Cell::default(),
+            tools: Cell::default(),
             generation: Cell::new(Generation::One),
             is_arm: Cell::new(false),
             findings: RefCell::default(),
@@ -100,7 +100,7 @@ impl<'a> Context<'a> {
             path: path.filter(|path| !path.is_empty()).map(str::to_owned),
             line,
             message,
-            remedy: self.family.get().fill(rule.remedy),
+            remedy: rule.remedy.to_owned(),
             source: Some(rule.source.url()).filter(|url| url.starts_with("https:")),
         });
     }
@@ -157,8 +157,13 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn into_found(self) -> Found {
+        let mut findings = self.findings.into_inner();
+        // Only now is known which system is in the image.
+        for finding in &mut findings {
+            finding.remedy = self.tools.get().fill(&finding.remedy);
+        }
         Found {
-            findings: self.findings.into_inner(),
+            findings,
             followed: self.followed.into_inner(),
             evidence: self.evidence.into_inner(),
         }

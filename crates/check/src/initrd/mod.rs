@@ -250,6 +250,9 @@ impl Initrd {
         if needs.drivers.are_unknown() && !own.has_modules() {
             return Ok(());
         }
+        if !present.is_empty() {
+            self.judge_index(needs.release, context)?;
+        }
         let mut wanted: Vec<(&crate::rules::Rule, &str, &[&str])> = vec![
             (&rules::HV_VMBUS, "hv_vmbus", &["HYPERV", "HYPERV_VMBUS"]),
             (&rules::HV_STORVSC, "hv_storvsc", &["HYPERV_STORAGE"]),
@@ -293,6 +296,26 @@ impl Initrd {
                     &rules::INITRD_MODULES,
                     format!("`{module}` needs `{first}`, which is not in the initrd"),
                 );
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges that the lists are there by which a module is found for a device. Those of kmod are
+    /// in a form of their own; busybox reads the texts.
+    fn judge_index(&self, release: &str, context: &Context<'_>) -> Result<(), Unread> {
+        let kmods = ["/usr/bin/kmod", "/bin/kmod", "/sbin/kmod"];
+        let by_kmod = self.tree.exists_any(&kmods)?;
+        for list in ["modules.dep", "modules.alias"] {
+            let mut found = false;
+            for folder in MODULE_FOLDERS {
+                let text = format!("{folder}/{release}/{list}");
+                let index = format!("{text}.bin");
+                found |= self.tree.exists(&index)? || !by_kmod && self.tree.exists(&text)?;
+            }
+            if !found {
+                let message = format!("the initrd has modules of {release} and no `{list}.bin`");
+                context.find(&rules::INITRD_MODULES, message);
             }
         }
         Ok(())

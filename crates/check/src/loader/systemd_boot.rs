@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 
 use super::{Boot, nothing};
+use crate::content::Content;
 use crate::context::Context;
 use crate::grub::{BlsEntry, Place, World, natural_order};
 use crate::rules::loader as rules;
@@ -30,7 +31,10 @@ pub(super) fn follow(
     let mut choices = Vec::new();
     let others = volumes
         .iter()
-        .filter(|volume| volume.part_type.as_deref() == Some(XBOOTLDR))
+        // It reads by the firmware's drivers, which know FAT only.
+        .filter(|volume| {
+            volume.part_type.as_deref() == Some(XBOOTLDR) && volume.content == Content::Fat
+        })
         .map(|volume| volume.grub.clone());
     for device in [device.to_owned()].into_iter().chain(others) {
         choices.extend(entries(&device, volumes)?);

@@ -88,6 +88,14 @@ pub(super) fn look(system: &System, units: &Units<'_>, card: &Card) -> Result<Wa
     let name = card.name();
     let is_on = |key: &str| interface.get(key).is_some_and(Value::is_true);
     Ok(match () {
+        () if interface
+            .get("activation-mode")
+            .and_then(Value::text)
+            .is_some_and(|mode| matches!(mode, "manual" | "off")) =>
+        {
+            let why = format!("`{path}` does not bring up {name} (`activation-mode`)");
+            Way::Nothing(Place::new(why, &path, 0))
+        }
         () if is_on("dhcp4") => Way::Dhcp(format!("netplan, `{path}`")),
         () if interface
             .get("addresses")

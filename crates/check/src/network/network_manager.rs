@@ -122,6 +122,9 @@ fn of_connections(tree: &Tree, card: &Card) -> Result<Option<Way>, Unread> {
             }
             let off = value("connection", "autoconnect");
             if !off.is_empty() && !is_yes(off) {
+                // That it is there keeps NetworkManager from one of its own.
+                let why = format!("`{path}` is not brought up by itself (`autoconnect`)");
+                best = best.or(Some(Way::Nothing(Place::new(why, &path, 0))));
                 continue;
             }
             let meta = tree.meta(&path)?;

@@ -126,7 +126,8 @@ fn fits(text: &str, card: &Card) -> Option<bool> {
     if UNSURE.iter().any(|key| value(key).is_some()) {
         return None;
     }
-    Some(any || !text.contains("[Match]"))
+    // Without a condition a file fits every card to version 242, and none from 243 on.
+    any.then_some(true)
 }
 
 fn virtualization(value: &str) -> bool {
@@ -200,6 +201,7 @@ mod tests {
         assert_eq!(fits("[Match]\nDriver=virtio_net\n"), Some(false));
         assert_eq!(fits("[Match]\nVirtualization=!container\n"), Some(true));
         assert_eq!(fits("[Match]\nPath=pci-*\n"), None);
+        assert_eq!(fits("[Network]\nDHCP=yes\n"), None);
         assert!(matches!(
             configured("x", "[Network]\nDHCP=yes\n", &card),
             Way::Dhcp(_)

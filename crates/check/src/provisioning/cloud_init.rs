@@ -10,6 +10,7 @@ use crate::rules::provisioning as rules;
 use crate::system::System;
 use crate::system::units::{Load, Units};
 use crate::unread::Unread;
+use crate::yaml::Value;
 
 const PROGRAMS: [&str; 3] = [
     "/usr/bin/cloud-init",
@@ -96,6 +97,19 @@ impl CloudInit {
         }
         if crate::cmdline::last(&system.cmdline, "cloud-init") == Some("disabled") {
             self.fault(rule, "", "the kernel's command line disables cloud-init");
+        }
+        for (name, source) in [
+            ("ci.ds", &rules::CLOUD_INIT_DATASOURCE),
+            ("ci.datasource", &rules::CLOUD_INIT_DATASOURCE),
+            // It counts in newer versions, and not where the configuration names one source.
+            ("ds", &rules::CLOUD_INIT_OTHER),
+        ] {
+            let value = crate::cmdline::last(&system.cmdline, name).unwrap_or("azure");
+            let value = value.split(';').next().unwrap_or_default();
+            if !value.eq_ignore_ascii_case("azure") {
+                let why = format!("the kernel's command line has `{name}={value}`");
+                self.fault(source, "", why);
+            }
         }
         let path = "/etc/cloud/ds-identify.cfg";
         let text = system.tree.text(path)?.unwrap_or_default();
@@ -222,6 +236,22 @@ impl CloudInit {
         Ok(())
     }
 
+    /// Whether a list of users leaves out everybody.
+    fn look_for_users(&mut self, values: &[Value]) {
+        let users = effective(values, "users");
+        if matches!(users, Some(Value::List(list)) if list.is_empty()) {
+            let why = "the configuration of cloud-init has an empty list of users";
+            self.fault(&rules::CLOUD_INIT_CONF, CONF, why);
+        }
+    }
+
+    fn look_for_modules(&mut self, values: &[Value]) {
+        for module in USER_MODULES.into_iter().filter(|m| !runs_module(values, m)) {
+            let why = format!("no stage of cloud-init runs its module `{module}`");
+            self.fault(&rules::CLOUD_INIT_CONF, CONF, why);
+        }
+    }
+
     fn look_at_configuration(&mut self, tree: &Tree) -> Result<(), Unread> {
         let text = tree.text(CONF)?.unwrap_or_default();
         if text.trim().is_empty() {
@@ -255,6 +285,15 @@ impl CloudInit {
                 self.fault(&rules::CLOUD_INIT_YAML, path, why);
             }
         }
+        let values: Vec<_> = whole
+            .iter()
+            .filter_map(|(_, text)| crate::yaml::parse(text).ok())
+            .collect();
+        self.look_for_users(&values);
+        if values.len() == whole.len() {
+            self.look_for_modules(&values);
+            return Ok(());
+        }
         for module in USER_MODULES {
             let other = module.replace('-', "_");
             let listed = whole.iter().any(|(_, text)| {
@@ -275,6 +314,27 @@ impl CloudInit {
         }
         Ok(())
     }
+}
+
+/// The value of a key that counts: that of the last file.
+fn effective<'v>(values: &'v [Value], key: &str) -> Option<&'v Value> {
+    values.iter().rev().find_map(|value| value.get(key))
+}
+
+/// Whether a stage runs a module, as the last list of each stage says.
+fn runs_module(values: &[Value], module: &str) -> bool {
+    let stages = [
+        "cloud_init_modules",
+        "cloud_config_modules",
+        "cloud_final_modules",
+    ];
+    let lists = stages.iter().filter_map(|key| effective(values, key));
+    let mut items = lists.flat_map(|list| list.items());
+    // A module may stand alone, or with how often it runs.
+    items.any(|item| {
+        let name = item.text().or(item.items().first().and_then(Value::text));
+        name.is_some_and(|name| name.replace('_', "-") == module)
+    })
 }
 
 /// Whether cloud-init leaves the network alone.
@@ -363,6 +423,19 @@ mod tests {
         );
         assert_eq!(datasource_list("#datasource_list: [ Azure ]"), None);
         assert_eq!(major_minor("\"22.4.2\""), Some([22, 4]));
+    }
+
+    #[test]
+    fn the_last_list_of_modules_counts() {
+        let values = |texts: &[&str]| -> Vec<_> {
+            let parse = |text: &&str| crate::yaml::parse(text).unwrap();
+            texts.iter().map(parse).collect()
+        };
+        let first = "cloud_init_modules:\n - ssh\n - [users_groups, always]\n";
+        assert!(runs_module(&values(&[first]), "users-groups"));
+        assert!(runs_module(&values(&[first, "x: 1\n"]), "ssh"));
+        let later = "cloud_init_modules: [bootcmd, ssh]\n";
+        assert!(!runs_module(&values(&[first, later]), "users-groups"));
     }
 
     proptest! {

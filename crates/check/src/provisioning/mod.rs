@@ -54,7 +54,7 @@ pub(crate) fn judge(
         ),
         None => {}
     }
-    if cloud_init.is_installed && !cloud_init.works && provisioners.is_empty() {
+    if cloud_init.works && provisioners == ["cloud-init"] || provisioners.is_empty() {
         cloud_init.report(context);
     } else if cloud_init.is_installed && !cloud_init.works {
         context.find(
@@ -115,8 +115,12 @@ fn azure_init(system: &System, units: &Units<'_>, context: &Context<'_>) -> Resu
 /// Programs with which every agent makes the user.
 fn judge_tools(tree: &Tree, context: &Context<'_>) -> Result<(), Unread> {
     let useradd = elf::in_search_path(tree, "useradd")?;
-    let adduser = elf::in_search_path(tree, "adduser")?;
-    match useradd.or(adduser) {
+    // Debian's `adduser` calls `useradd`; only that of busybox does without.
+    let adduser = match elf::in_search_path(tree, "adduser")? {
+        Some(path) => tree.resolve(&path)?.map(|(path, _)| path),
+        None => None,
+    };
+    match useradd.or(adduser.filter(|path| path.ends_with("/busybox"))) {
         Some(path) => {
             if let Err(fault) = elf::judge_program(tree, &path)? {
                 context.find_in(

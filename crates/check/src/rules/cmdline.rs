@@ -4,19 +4,19 @@ rules! {
     Cmdline;
     CMDLINE_CONSOLE: "cmdline-console", Warning, SystemRequirements,
         "`console=ttyS0` is not on the command line of the default kernel.",
-        "add `console=ttyS0` to GRUB_CMDLINE_LINUX and run `grub-mkconfig`";
+        "add `console=ttyS0` to the command line: change {args}";
     CMDLINE_CONSOLE_ORDER: "cmdline-console-order", Warning, SerialConsole,
         "The last `console=` is not the serial port: what init and its services say, and the shell of a rescue, is not seen in Azure's serial console.",
-        "put `console=ttyS0` last in GRUB_CMDLINE_LINUX, and run {grub}";
+        "put `console=ttyS0` last on the command line: change {args}";
     CMDLINE_EARLYPRINTK: "cmdline-earlyprintk", Warning, SystemRequirements,
         "`earlyprintk=ttyS0` is not on the command line.",
-        "add `earlyprintk=ttyS0` to GRUB_CMDLINE_LINUX and run `grub-mkconfig`";
+        "add `earlyprintk=ttyS0` to the command line: change {args}";
     CMDLINE_ROOTDELAY: "cmdline-rootdelay", Warning, SystemRequirements,
         "`rootdelay=300` is not on the command line.",
-        "add `rootdelay=300` to GRUB_CMDLINE_LINUX and run `grub-mkconfig`";
+        "add `rootdelay=300` to the command line: change {args}";
     CMDLINE_IFNAMES: "cmdline-ifnames", Info, SystemRequirements,
         "`net.ifnames=0` is not on the command line.",
-        "add `net.ifnames=0` to GRUB_CMDLINE_LINUX where names such as `eth0` are relied on";
+        "add `net.ifnames=0` where names such as `eth0` are relied on: change {args}";
     CMDLINE_RHGB: "cmdline-rhgb", Warning, SystemRequirements,
         "`rhgb` is on the command line.",
         "remove `rhgb` from the kernel command line";
@@ -28,10 +28,10 @@ rules! {
         "remove `crashkernel=auto`, which takes 128 MB of memory, where it is not needed";
     ROOT_MISSING: "root-missing", Error, KernelParameters,
         "`root=` names no file system of the image, so the boot ends in the shell of the initial RAM disk.",
-        "correct `root=` (`blkid` shows the names), such as in `/etc/default/grub`, and run {grub}";
+        "correct `root=` (`blkid` shows the names): change {args}";
     ROOT_UNNAMED: "root-unnamed", Error, KernelParameters,
         "The command line names no root file system, and nothing else does.",
-        "add `root=UUID=` and the identifier that `blkid` shows, and run {grub}";
+        "add `root=UUID=` and the identifier that `blkid` shows: change {args}";
     ROOT_UNNAMED_UNKNOWN: "root-unnamed-unknown", Unknown, KernelParameters,
         "The command line names no root file system; the initial RAM disk may find it by itself.",
         "check by hand that the initial RAM disk finds the root file system";
@@ -40,28 +40,28 @@ rules! {
         "check by hand that `root=` names the root file system";
     ROOT_TYPE: "root-type", Error, KernelParameters,
         "`rootfstype=` is not the type of the root file system.",
-        "correct or remove `rootfstype=`, and run {grub}";
+        "correct or remove `rootfstype=`: change {args}";
     ROOT_SUBVOLUME: "root-subvolume", Error, KernelParameters,
         "`rootflags=` names a subvolume of btrfs that is not there, so the root file system is not mounted.",
-        "correct `rootflags=` (`btrfs subvolume list` shows the names), and run {grub}";
+        "correct `rootflags=` (`btrfs subvolume list` shows the names): change {args}";
     ROOT_NOT_ACTIVATED: "root-lvm", Error, Dracut,
         "The command line lists the logical volumes that are activated, and that of the root file system is not one of them.",
-        "add `rd.lvm.lv=` with group and name of the root file system's logical volume, and run {grub}";
+        "add `rd.lvm.lv=` with group and name of the root file system's logical volume: change {args}";
     CMDLINE_RESCUE: "cmdline-rescue", Error, KernelParameters,
         "The command line ends the boot in a shell of the administrator.",
-        "remove the word from the command line, and run {grub}";
+        "remove the word from the command line: change {args}";
     CMDLINE_BLACKLIST: "cmdline-blacklist", Error, KernelParameters,
         "The command line keeps a driver of Hyper-V from being loaded.",
-        "remove the module from the list on the command line, and run {grub}";
+        "remove the module from the list on the command line: change {args}";
     CMDLINE_HYPERV: "cmdline-hyperv", Error, KernelParameters,
         "A parameter keeps the kernel from finding the devices of Hyper-V.",
-        "remove the parameter from the command line, and run {grub}";
+        "remove the parameter from the command line: change {args}";
     ROOT_FLAGS: "root-flags", Error, KernelParameters,
         "`rootflags=` has an option that the root file system refuses, so that it is not mounted.",
-        "correct or remove `rootflags=`, and run {grub}";
+        "correct or remove `rootflags=`: change {args}";
     CMDLINE_INIT: "cmdline-init", Error, KernelParameters,
         "`init=` names a program that is not there.",
-        "correct or remove `init=`, and run {grub}";
+        "correct or remove `init=`: change {args}";
     ROOTDELAY_LONG: "cmdline-rootdelay-long", Info, KernelParameters,
         "`rootdelay=300` is there as the guide asks; with initramfs-tools a boot whose disk is late or missing waits for all of the five minutes.",
         "nothing, or a smaller number where boots are slow";

@@ -4,10 +4,10 @@ rules! {
     Initrd;
     HV_VMBUS: "hv-vmbus", Error, KernelModules,
         "`hv_vmbus` is neither in the kernel nor in its initrd.",
-        "rebuild the initrd, such as with `dracut --add-drivers \"hv_vmbus hv_netvsc hv_storvsc\"`";
+        "run {initrd} with all drivers: {drivers}";
     HV_STORVSC: "hv-storvsc", Error, KernelModules,
         "`hv_storvsc` is neither in the kernel nor in its initrd.",
-        "rebuild the initrd, such as with `dracut --add-drivers \"hv_vmbus hv_netvsc hv_storvsc\"`";
+        "run {initrd} with all drivers: {drivers}";
     INITRD_UNREADABLE: "initrd-unreadable", Unknown, KernelModules,
         "The initrd cannot be read to the end, and a Hyper-V module was not found before.",
         "look with `lsinitrd` or `lsinitramfs` whether it holds hv_vmbus and hv_storvsc";
@@ -22,7 +22,7 @@ rules! {
         "run {initrd}";
     INITRD_MODULES: "initrd-modules", Error, Initramfs,
         "A driver of the disk or of the root file system, or something that it needs, is not in the initial RAM disk.",
-        "run {initrd}, with all drivers (`MODULES=most` in `/etc/initramfs-tools/initramfs.conf`, `hostonly=no` in `/etc/dracut.conf.d`)";
+        "run {initrd} with all drivers: {drivers}";
     INITRD_BLOCKED: "initrd-blocked", Error, Initramfs,
         "A file in the initial RAM disk keeps a driver of the disk from being loaded.",
         "remove the line from `/etc/modprobe.d`, and run {initrd}";

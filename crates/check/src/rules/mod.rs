@@ -170,7 +170,8 @@ pub(crate) struct Rule {
     pub(crate) source: Source,
     /// What a finding means, and why it matters.
     pub(crate) what: &'static str,
-    /// What to do; `{grub}`, `{initrd}` and `{install}` stand for commands of the distribution.
+    /// What to do; `{grub}`, `{args}`, `{initrd}`, `{drivers}`, `{install}`, `{ssh}` and `{agent}`
+    /// stand for commands and names of the system in the image.
     pub(crate) remedy: &'static str,
 }
 
@@ -251,7 +252,7 @@ pub fn document() -> String {
                 rule.what,
                 rule.source.heading(),
                 rule.source.url(),
-                crate::family::Family::default().fill(rule.remedy),
+                crate::family::Tools::default().fill(rule.remedy),
             ));
         }
     }
@@ -274,7 +275,7 @@ pub fn explain(id: &str) -> Option<String> {
         rule.level,
         rule.stage.name(),
         rule.what,
-        crate::family::Family::default().fill(rule.remedy),
+        crate::family::Tools::default().fill(rule.remedy),
         rule.source.heading(),
         rule.source.url(),
     ))

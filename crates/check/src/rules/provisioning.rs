@@ -22,7 +22,7 @@ rules! {
         "install the Azure Linux Agent or cloud-init";
     AGENT_DISABLED: "agent-disabled", Error, SystemRequirements,
         "The Azure Linux Agent is not started at boot.",
-        "enable it, such as with `systemctl enable waagent`";
+        "enable it with `systemctl --root=DIR enable` and {agent}; where it is masked, `systemctl --root=DIR unmask` first";
     AGENT_PROVISIONING: "agent-provisioning", Error, SystemRequirements,
         "`/etc/waagent.conf` leaves provisioning to cloud-init, which is not installed, is disabled, or does not look in Azure.",
         "install cloud-init with the data source Azure, or set `Provisioning.Agent=auto` in `/etc/waagent.conf`";
@@ -67,7 +67,7 @@ rules! {
         "install its package again with {install}";
     AGENT_DISABLED_WARNING: "agent-disabled-warning", Warning, LinuxAgent,
         "As `agent-disabled`, where something else provisions the machine: there are no extensions.",
-        "enable it, such as with `systemctl --root=DIR enable walinuxagent` or `waagent`";
+        "enable it with `systemctl --root=DIR enable` and {agent}";
     AGENT_UNKNOWN: "agent-unknown", Unknown, Waagent,
         "It could not be told whether the agent can run.",
         "check by hand that the agent starts";
@@ -89,6 +89,9 @@ rules! {
     CLOUD_INIT_YAML: "cloud-init-yaml", Unknown, CloudInit,
         "A configuration of cloud-init is no valid YAML and left out; what is lost by that is not known.",
         "correct the file; `cloud-init schema -c FILE` names the place";
+    CLOUD_INIT_OTHER: "cloud-init-other", Unknown, CloudInit,
+        "The command line names another data source, which counts or not as the version of cloud-init decides.",
+        "remove `ds=` from the command line: change {args}";
     CLOUD_INIT_IDLE: "cloud-init-idle", Info, CloudInit,
         "cloud-init is installed and something else provisions the machine.",
         "nothing, or remove cloud-init";

@@ -7,7 +7,7 @@ rules! {
         "install an SSH server";
     SSH_DISABLED: "ssh-disabled", Error, SystemRequirements,
         "The SSH server is not started at boot.",
-        "enable it, such as with `systemctl enable ssh` or `sshd`";
+        "enable it with `systemctl --root=DIR enable` and {ssh}; where it is masked, `systemctl --root=DIR unmask` first";
     SSH_UNIT: "ssh-unit", Error, Systemd,
         "The SSH server is started at boot and cannot run.",
         "correct what the finding names, or install the package of the SSH server again";

@@ -61,5 +61,5 @@ rules! {
         "install `selinux-policy-targeted` with {install}, or set `SELINUX=permissive` in `/etc/selinux/config`";
     CORE_UNIT: "core-unit", Error, Systemd,
         "A unit is missing, masked or broken without which nothing comes up.",
-        "unmask it with `systemctl --root=DIR unmask`, or install its package again";
+        "unmask it with `systemctl --root=DIR unmask` and its name, or install its package again with {install}";
 }

@@ -64,7 +64,7 @@ pub(crate) fn judge_selinux(
         .any(|name| last(&system.cmdline, name) == Some("0"));
     let enforces = value("SELINUX").eq_ignore_ascii_case("enforcing") && !off;
     let config = drivers.map_or("", Drivers::config);
-    if !enforces || !is_selinux(&system.cmdline, config, context.family.get()) {
+    if !enforces || !is_selinux(&system.cmdline, config, context.tools.get().family) {
         return Ok(());
     }
     let folder = format!("/etc/selinux/{}/policy", value("SELINUXTYPE"));

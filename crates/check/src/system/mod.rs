@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use crate::context::Context;
 use crate::elf;
-use crate::family::Family;
+use crate::family::Tools;
 use crate::files::{Mount, Tree};
 use crate::report::Stage;
 use crate::rules::system as rules;
@@ -79,7 +79,7 @@ impl System {
             Some(text) => text,
             None => tree.text("/usr/lib/os-release")?.unwrap_or_default(),
         };
-        context.family.set(Family::of(&release));
+        context.tools.set(Tools::read(&tree, &release)?);
         let accounts = Accounts::read(&tree)?;
         Ok(Self {
             tree,
@@ -247,7 +247,7 @@ pub(crate) fn judge_units<'s>(
             return Ok(units);
         }
     };
-    let started = units.start(&target)?;
+    let started = units.start(&target, &resolved)?;
     if DEAD_TARGETS.contains(&resolved.as_str()) {
         context.find(
             &rules::DEFAULT_TARGET,

@@ -189,10 +189,10 @@ impl<'t> Units<'t> {
         })
     }
 
-    /// The names of all units that are started with a target.
-    pub(crate) fn start(&self, target: &str) -> Result<Rc<BTreeSet<String>>, Unread> {
+    /// The names of all units that are started with a target, which may be a link to another.
+    pub(crate) fn start(&self, target: &str, to: &str) -> Result<Rc<BTreeSet<String>>, Unread> {
         let mut all = BTreeSet::new();
-        let mut queue = vec![target.to_owned()];
+        let mut queue = vec![target.to_owned(), to.to_owned()];
         while let Some(name) = queue.pop() {
             if all.len() > MAX_UNITS || !all.insert(name.clone()) {
                 continue;
