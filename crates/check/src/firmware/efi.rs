@@ -217,20 +217,36 @@ fn found(path: &str, what: &str, context: &Context<'_>) {
 /// What shim starts: the loader beside it, or what its fallback program finds.
 ///
 /// From the removable path with a fallback program beside it, shim starts that, which takes the
-/// loaders that the files `BOOTX64.CSV` of the distributions name.
+/// loaders that the files `BOOTX64.CSV` of the distributions name. SUSE has names of its own:
+/// `fallback.efi`, `boot.csv` and `grub.efi`.
 fn next_of_shim(folder: &str, fallback: &Fallback, tree: &Tree) -> Result<String, Unread> {
     let Fallback { suffix, .. } = fallback;
-    let beside = format!("{folder}/grub{suffix}.efi");
-    if !tree.is_file(&format!("{folder}/fb{suffix}.efi"))? {
-        return Ok(beside);
+    let grub_in = |folder: &str| -> Result<String, Unread> {
+        let usual = format!("{folder}/grub{suffix}.efi");
+        let of_suse = format!("{folder}/grub.efi");
+        let is_suse = !tree.is_file(&usual)? && tree.is_file(&of_suse)?;
+        Ok(if is_suse { of_suse } else { usual })
+    };
+    let fallbacks = [
+        format!("{folder}/fb{suffix}.efi"),
+        format!("{folder}/fallback.efi"),
+    ];
+    if !tree.exists_any(&fallbacks.each_ref().map(String::as_str))? {
+        return grub_in(folder);
     }
     for name in tree.list("/EFI")? {
         let folder = format!("/EFI/{name}");
         if name.eq_ignore_ascii_case("BOOT") {
             continue;
         }
-        let csv = format!("{folder}/BOOT{}.CSV", suffix.to_ascii_uppercase());
-        if let Some(bytes) = tree.bytes(&csv, 1 << 16)? {
+        let lists = [
+            format!("{folder}/BOOT{}.CSV", suffix.to_ascii_uppercase()),
+            format!("{folder}/BOOT.CSV"),
+        ];
+        let list = tree.first_of(&lists.each_ref().map(String::as_str))?;
+        if let Some(list) = list
+            && let Some(bytes) = tree.bytes(list, 1 << 16)?
+        {
             let units: Vec<u16> = bytes
                 .chunks_exact(2)
                 .map(|b| u16::from_le_bytes([b[0], b[1]]))
@@ -242,11 +258,11 @@ fn next_of_shim(folder: &str, fallback: &Fallback, tree: &Tree) -> Result<String
                 .next()
                 .unwrap_or_default();
             if tree.is_file(&format!("{folder}/{loader}"))? {
-                return Ok(format!("{folder}/grub{suffix}.efi"));
+                return grub_in(&folder);
             }
         }
     }
-    Ok(beside)
+    grub_in(folder)
 }
 
 fn grub(
