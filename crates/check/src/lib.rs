@@ -165,7 +165,12 @@ pub fn check_subject(
     container.judge(subject, &context);
     let mut generation = options.generation.unwrap_or(Generation::One);
     if container.is_disk() {
-        generation = judge_disk(&container, &context)?;
+        match judge_disk(&container, &context) {
+            Ok(found) => generation = found,
+            // That is said below.
+            Err(_) if disk.was_cut().is_some() => {}
+            Err(error) => return Err(error),
+        }
     }
     context.judge_cut();
     let found = context.into_found();

@@ -34,6 +34,11 @@ fn kernel_command_lines() {
     for (from, to, finding) in [
         ("console=ttyS0 ", "", "cmdline-console"),
         ("console=ttyS0 ", "console=tty0 ", "cmdline-console"),
+        (
+            "console=ttyS0 ",
+            "console=ttyS0 console=tty0 ",
+            "cmdline-console-order",
+        ),
         ("earlyprintk=ttyS0 ", "", "cmdline-earlyprintk"),
         ("rootdelay=300 ", "", "cmdline-rootdelay"),
         ("rootdelay=300 ", "rootdelay=3 ", "cmdline-rootdelay"),
@@ -251,6 +256,10 @@ fn drivers() {
     without_module("hv_netvsc").expect(&["hv-netvsc"]);
     without_module("udf").expect(&["udf"]);
     without_module("vfat").expect(&["vfat"]);
+    without_module("sr_mod").expect(&["dvd-drive"]);
+    without_module("mana").expect(&["sizes-mana"]);
+    without_module("pci-hyperv").expect(&["sizes-pci"]);
+    without_module("hv_utils").expect(&["ptp-clock"]);
     let block = |line: &str| Broken::new().write("/etc/modprobe.d/cis.conf", line);
     block("install udf /bin/true\n").expect(&["udf-blocked"]);
     block("blacklist vfat\n").expect(&["vfat-blocked"]);
