@@ -1,15 +1,15 @@
 """Images that are not raw: each format through vhdfs, through qemu's FUSE export, and through nbdfuse."""
 
 import os
-import pathlib
 import random
+import resource
 import statistics
 import subprocess
 import time
 
 import measure
 from measure import Pattern, Target
-from places import MIB, FileSystem, Mount, drop_caches, kept, run, warm
+from places import MIB, FileSystem, Mount, kept, run, warm
 
 # Name, arguments of `qemu-img convert`, qemu's driver.
 FORMATS = {
@@ -24,22 +24,26 @@ FORMATS = {
 }
 EXTENSIONS = {"qcow2": "qcow2", "vmdk": "vmdk", "vhdx": "vhdx", "vdi": "vdi", "vpc": "vhd"}
 BLOCKS = ["4k", "128k", "1m"]
+# What uploaders read at once.
+UPLOADED = "4m"
 
 
 def mixed(path, size):
     """A disk of which a third each is random, text-like and mostly zeros, in clusters: decoders have work to do."""
     rng = random.Random(size)
     words = [rng.randbytes(rng.randint(3, 9)) for _ in range(500)]
+    texts = [b" ".join(rng.choice(words) for _ in range(11_000))[: 64 << 10].ljust(64 << 10, b".") for _ in range(64)]
     with open(path, "wb") as file:
         for number in range(size // (64 << 10)):
             kind = number % 3
             if kind == 0:
                 block = rng.randbytes(64 << 10)
             elif kind == 1:
-                block = b" ".join(rng.choice(words) for _ in range(11_000))[: 64 << 10]
+                # Begins differently, so that no two clusters are the same.
+                block = number.to_bytes(8, "big") + texts[number % len(texts)][8:]
             else:
                 block = (number.to_bytes(8, "big") + bytes(504)) * 128
-            file.write(block.ljust(64 << 10, b"."))
+            file.write(block)
     return path
 
 
@@ -88,9 +92,9 @@ def wait_for(condition):
         time.sleep(0.05)
 
 
-def containers(scratch, places, progress, runs, quick):
+def containers(scratch, places, progress, runs, small):
     """Every format by the daemon, against our own raw row and the peers."""
-    size = (64 if quick else 512) * MIB
+    size = (64 if small else 512) * MIB
     system = kept(places, FileSystem(scratch, "ext4", size * 9))
     raw = mixed(system.source / "raw.raw", size)
     images = {name: make(system.source, raw, name) for name in FORMATS}
@@ -99,22 +103,18 @@ def containers(scratch, places, progress, runs, quick):
     rows = []
     for name, image in images.items():
         driver = FORMATS[name][1]
-        export = kept(places, StorageDaemon(scratch, name, image, driver))
-        nbd = kept(places, NbdFuse(scratch, name, image, driver))
-        targets = [
-            Target("vhdfs, raw", mount.path / "raw.vhd", mount.pids),
-            Target("vhdfs", mount.path / f"{image.stem}.vhd", mount.pids),
-            Target("qemu-storage-daemon", export.file, export.pids),
-            Target("nbdfuse + qemu-nbd", nbd.file, nbd.pids),
-        ]
-        for block in BLOCKS:
+        export = StorageDaemon(scratch, name, image, driver)
+        nbd = NbdFuse(scratch, name, image, driver)
+        ours = [Target("vhdfs, raw", mount.path / "raw.vhd", mount.pids), Target("vhdfs", mount.path / f"{image.stem}.vhd", mount.pids)]
+        peers = [Target("qemu-storage-daemon", export.file, export.pids), Target("nbdfuse + qemu-nbd", nbd.file, nbd.pids)]
+        for block in [*BLOCKS, UPLOADED]:
             progress.set_description(f"{name}: {block}")
             warm(image)
             warm(raw)
+            targets = ours if block == UPLOADED else ours + peers
             measured = measure.compare(targets, Pattern("read", block), size, runs, progress)
             rows += [{"part": "containers", "file_system": "ext4", "image": name, **row} for row in measured]
-        speed = size / 1e6 / statistics.median(seconds_of(image, driver, size) for _ in range(runs))
-        rows.append({"part": "convert", "image": name, "mb_per_s": speed})
+        rows.append({"part": "convert", "image": name, **converted(image, driver, size, runs)})
         export.close()
         nbd.close()
     return rows
@@ -127,53 +127,68 @@ def make(folder, raw, name):
     return image
 
 
-def seconds_of(image, driver, size):
-    """How long `qemu-img convert` takes to read an image, to nowhere."""
-    began = time.monotonic()
-    run("qemu-img", "convert", "-n", "-f", driver, "--target-image-opts", image, f"driver=null-co,size={size}")
-    return time.monotonic() - began
+def converted(image, driver, size, runs):
+    """How fast `qemu-img convert` reads an image, to nowhere, and its CPU seconds per GiB."""
+    measured = []
+    for _ in range(runs):
+        began, spent = time.monotonic(), children_cpu()
+        run("qemu-img", "convert", "-n", "-f", driver, "--target-image-opts", image, f"driver=null-co,size={size}")
+        measured.append((size / 1e6 / (time.monotonic() - began), (children_cpu() - spent) / (size / (1 << 30))))
+    return {"mb_per_s": statistics.median(row[0] for row in measured), "cpu_s_per_gib": statistics.median(row[1] for row in measured)}
 
 
-def passthrough(scratch, places, progress, runs, quick):
+def children_cpu():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def passthrough(scratch, places, progress, runs, small):
     """Clones of raw images, and clones put together of containers, against a plain reflink copy without FUSE."""
-    size = (64 if quick else 512) * MIB
+    size = (64 if small else 512) * MIB
     rows = []
     for kind in ["xfs", "btrfs"]:
-        system = kept(places, FileSystem(scratch, kind, size * 6 + 512 * MIB))
-        raw = mixed(system.source / "raw.raw", size)
-        images = {name: make(system.source, raw, name) for name in ["qcow2", "VMDK sparse", "VHDX"]}
-        control = system.path / "control"
-        run("cp", "--reflink=always", raw, control)
-        os.sync()
-        mount = kept(places, Mount(scratch, f"passthrough-{kind}", system.source, "--snapshot=always"))
-        views = {"raw": mount.path / "raw.vhd"} | {name: mount.path / f"{image.stem}.vhd" for name, image in images.items()}
-        targets = [Target("a reflink copy", control, invalidate=False)]
-        for name, view in views.items():
-            # Keeps the clone, and with it its page cache, from one run to the next.
-            places.enter_context(open(view, "rb"))
-            targets.append(Target(name, view, mount.pids, invalidate=False))
-        for target in targets:
-            warm(target.file)
+        targets, system = cloned(scratch, places, kind, size, ["qcow2", "VMDK sparse", "VHDX"])
         for block in BLOCKS:
             progress.set_description(f"passthrough on {kind}: {block}")
-            measured = measure.compare(targets, Pattern("read", block), size, runs, progress)
+            measured = measure.compare(targets, Pattern("read", block), size, runs, progress, refilled=True)
             rows += [{"part": "passthrough", "file_system": kind, "image": "mixed", **row} for row in measured]
-        rows += reopened(scratch, places, progress, system, raw, runs, size)
+        rows += reopened(scratch, progress, system, runs, size)
     return rows
 
 
-def reopened(scratch, places, progress, system, raw, runs, size):
-    """A view that is read, closed, and read again at once, by a mount of its own that nothing else keeps open."""
-    mount = kept(places, Mount(scratch, f"reopened-{system.kind}", system.source, "--snapshot=always"))
-    view = mount.path / "raw.vhd"
+def cloned(scratch, places, kind, size, names):
+    """A reflink copy of a raw image, and views of it and of containers that the kernel serves; the views are kept open."""
+    system = kept(places, FileSystem(scratch, kind, size * (3 + len(names)) + 512 * MIB))
+    raw = mixed(system.source / "raw.raw", size)
+    images = {name: make(system.source, raw, name) for name in names}
     control = system.path / "control"
-    shares = []
+    run("cp", "--reflink=always", raw, control)
+    os.sync()
+    mount = kept(places, Mount(scratch, f"passthrough-{kind}", system.source, "--snapshot=always"))
+    views = {"raw": mount.path / "raw.vhd"} | {name: mount.path / f"{image.stem}.vhd" for name, image in images.items()}
+    targets = [Target("a reflink copy", control, invalidate=False)]
+    for name, view in views.items():
+        before = mount.clones()
+        places.enter_context(open(view, "rb"))
+        clone = next(path for number, path in mount.clones().items() if number not in before)
+        targets.append(Target(name, view, mount.pids, invalidate=False, cache=clone))
+    return targets, system
+
+
+def reopened(scratch, progress, system, runs, size):
+    """A view that is read, closed, and read again at once, by a mount of its own that nothing else keeps open."""
+    mount = Mount(scratch, f"reopened-{system.kind}", system.source, "--snapshot=always")
+    view, control = mount.path / "raw.vhd", system.path / "control"
+    shares = {block: [] for block in ("4k", "1m")}
     for _ in range(runs):
-        progress.set_description(f"opened again on {system.kind}")
-        drop_caches()
-        for file in (view, control):
-            warm(file)
-        speeds = [measure.read(Target("", file, invalidate=False), Pattern("read", "1m"), size)[0] for file in (view, control)]
-        shares.append(speeds[0] / speeds[1])
-        progress.update(1)
-    return [{"part": "reopened", "file_system": system.kind, "ratio": statistics.median(shares)}]
+        for block, measured in shares.items():
+            progress.set_description(f"opened again on {system.kind}: {block}")
+            speeds = []
+            for file in (view, control):
+                warm(file)
+                speeds.append(measure.read(Target("", file, invalidate=False), Pattern("read", block), size)[0])
+            measured.append(speeds[0] / speeds[1])
+            progress.update(1)
+    mount.close()
+    return [{"part": "reopened", "file_system": system.kind, "block": block, "ratio": statistics.median(measured)}
+            for block, measured in shares.items()]

@@ -4,10 +4,11 @@ import dataclasses
 import json
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 
-from places import MIB, drop_caches
+from places import MIB, drop_caches, forget, warm
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -22,6 +23,13 @@ class Target:
     # Whether to drop what the kernel has cached of this very file (not of the source below it).
     invalidate: bool = True
     direct: bool = False
+    # The file whose pages the kernel keeps for it, if that is another: the clone behind a view.
+    cache: pathlib.Path | None = None
+
+    def refill(self):
+        """Fills the page cache of it anew, and of nothing else."""
+        forget(self.cache or self.file)
+        warm(self.file)
 
 
 @dataclasses.dataclass
@@ -62,7 +70,8 @@ def read(target, pattern, size):
     command = [
         "fio", "--name=read", f"--filename={target.file}", f"--rw={pattern.mode}", f"--bs={pattern.block}",
         "--ioengine=psync", "--readonly", "--thread", "--group_reporting", "--output-format=json",
-        f"--invalidate={int(target.invalidate)}", f"--direct={int(target.direct)}", f"--numjobs={pattern.readers}",
+        # Its own buffer would be the limit at large blocks: some 7.5 GB/s.
+        "--iomem=mmap", f"--invalidate={int(target.invalidate)}", f"--direct={int(target.direct)}", f"--numjobs={pattern.readers}",
         f"--size={share}", f"--offset_increment={share}", "--runtime=400ms", "--norandommap=1", "--randrepeat=1",
     ]  # fmt: skip
     before = cpu_seconds(target.pids)
@@ -75,13 +84,20 @@ def read(target, pattern, size):
     return result["bw_bytes"], spent / gib if gib else 0.0, peak_memory(target.pids)
 
 
-def compare(targets, pattern, size, runs, progress):
-    """Medians of `runs` interleaved runs; the first target is what the ratios are to."""
+def compare(targets, pattern, size, runs, progress, refilled=False):
+    """Medians of `runs` interleaved runs in random order; the first target is what the ratios are to.
+
+    With `refilled`, the page cache of each target is filled anew before it is read: how fast a file is depends
+    on where its pages happen to lie.
+    """
     results = {target.name: [] for target in targets}
+    order = random.Random(str(pattern))
     for _ in range(runs):
-        for target in targets:
+        for target in order.sample(targets, len(targets)):
             if not pattern.cached:
                 drop_caches()
+            if refilled:
+                target.refill()
             results[target.name].append(read(target, pattern, size))
             progress.update(1)
     median = lambda name, column: statistics.median(row[column] for row in results[name])

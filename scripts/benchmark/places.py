@@ -27,6 +27,13 @@ def drop_caches():
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
+def forget(path):
+    """Drops what the kernel has cached of one file that is on disk."""
+    file = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(file)
+
+
 def warm(path):
     with open(path, "rb", buffering=0) as file:
         while file.read(4 * MIB):
@@ -81,6 +88,11 @@ class Mount:
         run(VHDFS, "mount", *options, source, self.path)
         self.pids = [int(pid) for pid in run("pgrep", "-f", f"mount .*{self.path}$").split()]
 
+    def clones(self):
+        """The files without a name that the daemon has open, each by a path that leads to it."""
+        entries = [entry for pid in self.pids for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
+        return {entry.stat().st_ino: entry for entry in entries if "/#" in os.readlink(entry)}
+
     def close(self):
         run(VHDFS, "umount", "--lazy", self.path)
 
@@ -125,6 +137,10 @@ class Nbdfuse:
 def scratch_folder():
     """A folder beside the build, on a real disk; gone with everything mounted below it."""
     scratch = REPO / "target" / "bench"
+    # What a benchmark left behind that was killed.
+    for line in reversed(pathlib.Path("/proc/self/mounts").read_text().splitlines()):
+        if line.split()[1].startswith(f"{scratch}/"):
+            subprocess.run(["umount", "-l", line.split()[1]], check=False)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     with contextlib.ExitStack() as places:
