@@ -40,7 +40,7 @@ pub(super) fn openat2(
             }
             Err(Errno::AGAIN) => {
                 warn!(
-                    "{}: cannot be opened: somebody holds a write lease on it; close it there",
+                    "{}: cannot be opened: somebody holds a write lease on it; close it there [cannot-open]",
                     path.display()
                 );
                 return Err(Errno::BUSY);
