@@ -92,7 +92,7 @@ fn a_hundred_thousand_images_are_listed_whole_in_bounded_memory() {
 }
 
 /// Writes the system calls of all threads of a process that read folders to a file.
-fn trace(pid: u32, to: &Path) -> Child {
+pub(crate) fn trace(pid: u32, to: &Path) -> Child {
     let tracer = Command::new(tool("strace"))
         .args(["-f", "-e", "trace=getdents64,pread64,openat2", "-p"])
         .arg(pid.to_string())
@@ -111,6 +111,14 @@ fn trace(pid: u32, to: &Path) -> Child {
     tracer
 }
 
+/// Ends a trace, and returns what it has written.
+pub(crate) fn traced(mut tracer: Child, to: &Path) -> String {
+    let tracer_pid = Pid::from_child(&tracer);
+    kill_process(tracer_pid, Signal::INT).expect("stop the tracer");
+    tracer.wait().expect("the tracer's end");
+    fs::read_to_string(to).expect("the calls")
+}
+
 #[test]
 fn a_look_up_does_not_read_the_folder_and_sniffs_a_few_sectors() {
     let lab = Lab::new();
@@ -121,16 +129,13 @@ fn a_look_up_does_not_read_the_folder_and_sniffs_a_few_sectors() {
     let mount = Options::default().mount(&folder);
     let pid = mount.pids()[0];
     let calls = lab.path().join("calls");
-    let mut tracer = trace(pid, &calls);
+    let tracer = trace(pid, &calls);
     assert_eq!(
         mount.join("77.vhd").metadata().expect("a view").len(),
         MIB + 512
     );
     assert_eq!(errno_of(mount.join("none.vhd").metadata()), Errno::NOENT);
-    let tracer_pid = Pid::from_child(&tracer);
-    kill_process(tracer_pid, Signal::INT).expect("stop the tracer");
-    tracer.wait().expect("the tracer's end");
-    let calls = fs::read_to_string(&calls).expect("the calls");
+    let calls = traced(tracer, &calls);
     assert!(lines_with(&calls, "getdents64").is_empty(), "{calls}");
     // The head and the tail of one file, 512 bytes each, and where an optical disc has its descriptor.
     let reads = lines_with(&calls, "pread64");

@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::convert;
+use super::machines::ova;
 use crate::harness::views::assert_missing;
 use crate::harness::{
-    Lab, MIB, Mount, Options, list, listed_views, random_image, run, sparse_image, stdout_of, vhdfs,
+    Lab, MIB, Mount, Options, lines_with, list, listed_views, random_image, run, sparse_image,
+    stdout_of, vhdfs,
 };
+use crate::scale::{trace, traced};
 
 #[test]
 fn list_and_inspect_tell_what_an_image_is() {
@@ -162,4 +166,42 @@ fn the_partition_table_of_any_format_is_relocated() {
     let body = 21 * MIB as usize;
     assert!(view[..body] == want[..body] && view.len() == want.len());
     mount.unmount();
+}
+
+/// Number of reads that it takes to find out what an image is.
+fn reads_of(image: &Path, view: &str) -> usize {
+    let mount = Mount::new(image.parent().expect("a folder"));
+    let lab = Lab::new();
+    let calls = lab.path().join("calls");
+    let tracer = trace(mount.pids()[0], &calls);
+    mount.join(view).metadata().expect("a view");
+    let calls = traced(tracer, &calls);
+    mount.unmount();
+    lines_with(&calls, "pread64(").len()
+}
+
+#[test]
+fn an_image_is_listed_with_at_most_eight_reads() {
+    let lab = Lab::new();
+    let raw = lab.path().join("disk");
+    sparse_image(&raw, 1, 64 * MIB, &[(5 * MIB, 200_000)]);
+    for (name, format, options) in [
+        ("a.raw", "raw", ""),
+        ("a.qcow2", "qcow2", "-c"),
+        ("a.vhd", "vpc", "subformat=dynamic"),
+        ("b.vhd", "vpc", "subformat=fixed"),
+        ("a.vhdx", "vhdx", ""),
+        ("a.vdi", "vdi", ""),
+        ("a.vmdk", "vmdk", ""),
+        ("b.vmdk", "vmdk", "-csubformat=streamOptimized"),
+    ] {
+        let image = lab.folder(name).join(name);
+        convert(&raw, format, options, &image);
+        let reads = reads_of(&image, &format!("{}.vhd", &name[..1]));
+        assert!((1..=8).contains(&reads), "{name}: {reads}");
+    }
+    let folder = lab.folder("machine");
+    let image = ova(&lab, &folder, "machine", &[raw], "");
+    let reads = reads_of(&image, "machine.vhd");
+    assert!((1..=8).contains(&reads), "an OVA: {reads}");
 }

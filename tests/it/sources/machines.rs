@@ -32,8 +32,9 @@ fn ovf(files: &[&str], more: &str) -> String {
     )
 }
 
-/// Makes `folder/NAME.ova` of an OVF, a manifest, and a stream for each of the raw disks.
-fn ova(lab: &Lab, folder: &Path, name: &str, raws: &[PathBuf], more: &str) -> PathBuf {
+/// Makes `folder/NAME.ova` of an OVF, a manifest, and a stream for each of the raw disks. The first disk has `more`
+/// attributes.
+pub(super) fn ova(lab: &Lab, folder: &Path, name: &str, raws: &[PathBuf], more: &str) -> PathBuf {
     let parts = lab.folder(&format!("{name}-parts"));
     let mut members = vec![format!("{name}.ovf"), format!("{name}.mf")];
     for (number, raw) in raws.iter().enumerate() {

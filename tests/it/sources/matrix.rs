@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 /// qemu-img's format, its options (`-c` for compression), and the extension.
-const FORMATS: [(&str, &str, &str); 26] = [
+const FORMATS: [(&str, &str, &str); 30] = [
     ("qcow2", "", "qcow2"),
     ("qcow2", "compat=0.10", "qcow2"),
     ("qcow2", "cluster_size=512", "qcow2"),
@@ -21,6 +21,8 @@ const FORMATS: [(&str, &str, &str); 26] = [
     ("qcow2", "refcount_bits=1", "qcow2"),
     ("qcow2", "refcount_bits=64,lazy_refcounts=on", "img"),
     ("qcow2", "preallocation=metadata", "qcow"),
+    ("qcow2", "preallocation=full,cluster_size=4k", "qcow2"),
+    ("qcow2", "extended_l2=on,cluster_size=2M", "QCOW2"),
     ("qcow2", "-c", "qcow2"),
     ("qcow2", "-ccompression_type=zstd", "img"),
     ("qcow2", "-ccompat=0.10,cluster_size=512", "qcow2"),
@@ -30,9 +32,11 @@ const FORMATS: [(&str, &str, &str); 26] = [
     ("vpc", "subformat=fixed", "vhd"),
     ("vhdx", "", "vhdx"),
     ("vhdx", "subformat=fixed,block_size=1M", "vhdx"),
+    ("vhdx", "block_size=2M,block_state_zero=off", "vhdx"),
     ("vhdx", "block_size=256M", "img"),
     ("vmdk", "subformat=monolithicSparse", "vmdk"),
     ("vmdk", "-csubformat=streamOptimized", "vmdk"),
+    ("vmdk", "zeroed_grain=on,adapter_type=lsilogic", "Vmdk"),
     ("vmdk", "subformat=monolithicFlat", "vmdk"),
     ("vmdk", "subformat=twoGbMaxExtentSparse", "vmdk"),
     ("vmdk", "subformat=twoGbMaxExtentFlat", "vmdk"),
@@ -136,55 +140,100 @@ fn stdout_bytes(image: &Path) -> Vec<u8> {
     run_ok(vhdfs().arg("cat").arg(image)).stdout
 }
 
+/// What can hold 2 TiB, or nearly.
+const TEBIBYTES: [(&str, &str); 11] = [
+    ("qcow2", ""),
+    ("qcow2", "-c"),
+    ("qcow2", "cluster_size=2M"),
+    ("qcow2", "extended_l2=on"),
+    (
+        "qcow2",
+        "-ccompression_type=zstd,extended_l2=on,cluster_size=2M",
+    ),
+    ("vhdx", ""),
+    ("vhdx", "block_size=1M"),
+    ("vhdx", "block_size=256M"),
+    ("vdi", ""),
+    ("vmdk", ""),
+    ("vmdk", "-csubformat=streamOptimized"),
+];
+
+/// What is split at 2 GiB, or holds less than 2 TiB.
+const GIBIBYTES: [(&str, &str); 4] = [
+    ("vpc", "subformat=dynamic,force_size=on"),
+    ("vmdk", "subformat=twoGbMaxExtentSparse"),
+    ("vmdk", "subformat=twoGbMaxExtentFlat"),
+    ("vmdk", "subformat=monolithicFlat"),
+];
+
 #[test]
 fn sparse_disks_of_tebibytes_are_read_where_their_data_is() {
+    let data = |size| {
+        [
+            (0, 5000),
+            ((3 << 30) - 50_000, 100_000),
+            (size - 4096, 4096),
+        ]
+    };
+    check_sparse(2 << 40, &TEBIBYTES, data);
+}
+
+#[test]
+fn sparse_disks_of_gibibytes_are_read_where_their_data_is() {
+    // Across a border of two extents.
+    let data = |size| [(512, 512), ((2 << 30) - 50_000, 100_000), (size - 512, 512)];
+    check_sparse((3 << 30) + 512, &GIBIBYTES, data);
+}
+
+/// Makes a sparse disk with this data, and checks where its views have data, and which.
+fn check_sparse(size: u64, formats: &[(&str, &str)], data: fn(u64) -> [(u64, usize); 3]) {
     let lab = Lab::new();
-    let (folder, size) = (lab.folder("source"), 2 << 40);
+    let folder = lab.folder("source");
     let raw = lab.path().join("disk");
-    let data = [(0, 5000), (3 << 30, 100_000), (size - 4096, 4096)];
+    let data = data(size);
     sparse_image(&raw, 1, size, &data);
-    for (number, (format, options)) in [("qcow2", ""), ("qcow2", "-c"), ("vhdx", "")]
-        .iter()
-        .enumerate()
-    {
-        convert(
-            &raw,
-            format,
-            options,
-            &folder.join(format!("{number}.{format}")),
-        );
+    for (number, (format, options)) in formats.iter().enumerate() {
+        let image = folder.join(format!("{number}.{format}"));
+        let image = match *format {
+            "vpc" => image.with_extension("vhd"),
+            _ => image,
+        };
+        convert(&raw, format, options, &image);
     }
     let mount = Mount::new(&folder);
     let disk = File::open(&raw).expect("a disk");
-    for number in 0..3 {
+    for (number, format) in formats.iter().enumerate() {
         let path = mount.join(format!("{number}.vhd"));
-        assert_eq!(path.metadata().expect("a view").len(), size + 512);
-        let view = File::open(&path).expect("a view");
-        let mut found = Vec::new();
-        let mut at = 0;
-        while let Ok(start) = rustix::fs::seek(&view, rustix::fs::SeekFrom::Data(at)) {
-            at = rustix::fs::seek(&view, rustix::fs::SeekFrom::Hole(start)).expect("a hole");
-            found.push((start, at));
-        }
-        let total: u64 = found.iter().map(|(start, end)| end - start).sum();
-        assert!(total < 128 * MIB, "{found:?}");
-        for &(offset, length) in &data {
-            let end = offset + length as u64;
-            assert!(
-                found
-                    .iter()
-                    .any(|&(start, stop)| start <= offset && end <= stop)
-            );
-            let read = |file: &File| {
-                let mut bytes = vec![0; length + 1];
-                file.read_exact_at(&mut bytes[..length], offset)
-                    .expect("bytes");
-                bytes
-            };
-            assert!(read(&view) == read(&disk), "{number} differs at {offset}");
-        }
+        let want = size.next_multiple_of(MIB) + 512;
+        assert_eq!(path.metadata().expect("a view").len(), want, "{format:?}");
+        check_data(&File::open(&path).expect("a view"), &disk, &data, format);
     }
     mount.unmount();
+}
+
+fn check_data(view: &File, disk: &File, data: &[(u64, usize)], format: &(&str, &str)) {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Ok(start) = rustix::fs::seek(view, rustix::fs::SeekFrom::Data(at)) {
+        at = rustix::fs::seek(view, rustix::fs::SeekFrom::Hole(start)).expect("a hole");
+        found.push((start, at));
+    }
+    let total: u64 = found.iter().map(|(start, end)| end - start).sum();
+    let is_flat = format.1.ends_with("Flat");
+    assert!(total < 3 << 29 || is_flat, "{format:?}: {found:?}");
+    for &(offset, length) in data {
+        let end = offset + length as u64;
+        let is_data = |&(start, stop): &(u64, u64)| start <= offset && end <= stop;
+        assert!(found.iter().any(is_data), "{format:?}: {found:?}");
+        // What is around it is a hole, and reads as zeros.
+        let start = offset.saturating_sub(700);
+        let read = |file: &File| {
+            let mut bytes = vec![0; (end - start) as usize];
+            file.read_exact_at(&mut bytes, start).expect("bytes");
+            bytes
+        };
+        assert!(read(view) == read(disk), "{format:?} differs at {offset}");
+    }
 }
 
 #[test]

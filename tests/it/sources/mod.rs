@@ -7,7 +7,9 @@ mod damage;
 mod listing;
 mod machines;
 mod matrix;
+mod oracles;
 mod qcow2;
+mod unusual;
 mod upload;
 mod written;
 

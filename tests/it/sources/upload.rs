@@ -1,7 +1,10 @@
 //! azcopy uploads images that are not raw, and the oracle's bytes arrive.
 
+use std::fs;
+
+use super::machines::ova;
 use super::{convert, unpack, verify};
-use crate::harness::{Azurite, Lab, MIB, Mount, random_image, set_mtime, snapshot_of};
+use crate::harness::{Azurite, Lab, MIB, Mount, Options, random_image, set_mtime, snapshot_of};
 
 #[test]
 fn azcopy_uploads_the_disks_in_images_of_all_formats() {
@@ -21,17 +24,34 @@ fn azcopy_uploads_the_disks_in_images_of_all_formats() {
         set_mtime(&folder.join(name), 1_700_000_000, 1);
         unpack(&folder.join(name), format, &disks.join(name));
     }
+    ova(&lab, &folder, "machine", std::slice::from_ref(&raw), "");
+    fs::copy(&raw, disks.join("machine.ova")).expect("a disk");
     let before = snapshot_of(&folder);
     let container = Azurite::start().container("images");
-    let mount = Mount::new(&folder);
+    let mount = Options::default().args(["--snapshot=never"]).mount(&folder);
+    let written = written_to_disks(&mount);
     let sent = container.azcopy(mount.path(), &[]);
+    assert_eq!(written_to_disks(&mount), written, "written by the daemon");
     mount.unmount();
     before.assert_unchanged(&folder);
-    assert_eq!((sent.completed, sent.failed), (formats.len() as u64, 0));
+    let names: Vec<_> = formats.iter().map(|(name, ..)| *name).collect();
+    let names = [&names[..], &["machine.ova"]].concat();
+    assert_eq!((sent.completed, sent.failed), (names.len() as u64, 0));
     let downloads = lab.folder("downloads");
     container.download(&downloads);
-    for (name, ..) in formats {
+    for name in names {
         let blob = downloads.join(name).with_extension("vhd");
         verify(&folder.join(name), &disks.join(name), &blob);
     }
+}
+
+/// Number of bytes that each process of a mount has written to a disk, as the kernel counts them.
+fn written_to_disks(mount: &Mount) -> Vec<(u32, u64)> {
+    let written = |pid: u32| {
+        let counts = fs::read_to_string(format!("/proc/{pid}/io")).expect("what it did");
+        let mut lines = counts.lines();
+        let written = lines.find_map(|line| line.strip_prefix("write_bytes: "));
+        (pid, written.expect("a line").parse().expect("a number"))
+    };
+    mount.pids().into_iter().map(written).collect()
 }
