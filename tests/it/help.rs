@@ -75,7 +75,7 @@ fn home() -> Lab {
         ("debian.raw", 3),
         ("old/a.bin", 4),
     ] {
-        random_image(&home.join("images").join(name), seed, MIB);
+        random_image(&home.join("images").join(name), seed, 9 * MIB);
     }
     lab.folder("mnt");
     lab.folder("downloads");

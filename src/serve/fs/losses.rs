@@ -25,11 +25,14 @@ impl Losses {
             true => Level::Warn,
             false => Level::Info,
         };
-        let mut told = self.told.lock();
-        if told.len() == MOST || !told.insert(path.to_owned()) {
-            return false;
-        }
-        let (path, is_last) = (path.display(), told.len() == MOST);
+        let is_last = {
+            let mut told = self.told.lock();
+            if told.len() == MOST || !told.insert(path.to_owned()) {
+                return false;
+            }
+            told.len() == MOST
+        };
+        let path = path.display();
         match skip {
             // The catalog has: it knows versions.
             Skip::Refused(_) => {}
