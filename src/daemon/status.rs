@@ -155,14 +155,12 @@ impl Totals {
     /// One line for people.
     pub fn summary(&self, open: usize) -> String {
         format!(
-            "open views: {open}, delivered: {} in {} reads, failed reads: {}, opens: {}, refused opens: {}, given up because of writers: {}, files that do not appear: {}",
+            "open views: {open}, delivered: {} in {} reads, failed reads: {}, opens: {}, refused opens: {}",
             HumanBytes(self.bytes),
             HumanCount(self.reads),
             self.errors,
             self.opens,
             self.refused_opens,
-            self.given_up,
-            self.skipped,
         )
     }
 }

@@ -79,6 +79,14 @@ pub(super) fn of_mount(status: &Status, width: usize) -> String {
         HumanDuration(Duration::from_secs(status.uptime)),
         status.totals.summary(status.views.len()),
     );
+    let totals = &status.totals;
+    if totals.given_up + totals.skipped > 0 {
+        let _ = writeln!(
+            text,
+            "given up because of writers: {}, files that do not appear: {}",
+            totals.given_up, totals.skipped,
+        );
+    }
     let cache = &status.cache;
     if cache.tables + cache.blocks > 0 {
         // Writing to a string cannot fail.
