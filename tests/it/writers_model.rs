@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -156,9 +156,13 @@ impl Model<'_> {
             false => &self.raw,
         };
         let spare = path.with_file_name(".spare");
+        let number = || self.view.metadata().map(|found| found.ino()).ok();
+        let before = number();
         way.write(path, &self.content, &spare, &mut Rng::new(seed));
         if way.replaces() {
-            // Those that are open go on with the file that they have.
+            // Those that are open go on with the file that they have. For up to a second the kernel may take
+            // the name for it.
+            eventually("the new file", || number() != before);
             self.replaced += 1;
         } else {
             self.somebody_writes();
