@@ -271,8 +271,9 @@ def assemble(family, root, disk):
             for target in ["i386-pc", "x86_64-efi"]:
                 to = root / "boot/grub" / target
                 to.mkdir(parents=True, exist_ok=True)
-                for module in Path("/usr/lib/grub", target).glob("*.mod"):
-                    shutil.copy(module, to)
+                for pattern in ["*.mod", "*.lst"]:
+                    for module in Path("/usr/lib/grub", target).glob(pattern):
+                        shutil.copy(module, to)
         with open(disk, "wb") as f:
             f.truncate(SIZE)
         (write_table_c if family == "C" else write_table)(root, folder, disk)

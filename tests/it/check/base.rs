@@ -31,8 +31,8 @@ const LEFT_OUT: &[&str] = &[
 const PYTHON_KEPT: &[&str] = &["encodings", "os.py"];
 /// Modules of the kernel that are looked at; the lists of modules name them all.
 const MODULES_KEPT: &[&str] = &["hv_", "udf", "fat", "vfat", "crc-itu-t", "cdrom"];
-/// Modules of GRUB without which it does not start a kernel.
-const GRUB_MODULES: &[&str] = &["normal.mod", "linux.mod"];
+/// Modules of GRUB without which it does not start a kernel, and its list of commands.
+const GRUB_MODULES: &[&str] = &["normal.mod", "linux.mod", "command.lst"];
 /// The kernel's command line as the guide wants it.
 pub(crate) const CMDLINE: &str =
     "root=/dev/sda3 ro rootdelay=300 console=ttyS0 earlyprintk=ttyS0 net.ifnames=0";

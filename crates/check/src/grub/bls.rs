@@ -30,6 +30,8 @@ pub(crate) struct BlsEntry {
     pub(crate) efi: String,
     /// Paths of the initial RAM disks.
     pub(crate) initrds: Vec<String>,
+    /// The machine that it is for, empty for any.
+    pub(crate) architecture: String,
     /// The kernel's command line.
     pub(crate) options: String,
     /// Line of the kernel in the file, from 1.
@@ -51,6 +53,7 @@ impl BlsEntry {
             match key {
                 "title" => entry.title = value.to_owned(),
                 "version" => entry.version = value.to_owned(),
+                "architecture" => entry.architecture = value.to_ascii_lowercase(),
                 "sort-key" => entry.sort_key = value.to_owned(),
                 "linux" => (entry.linux, entry.line) = (value.to_owned(), number),
                 "efi" | "uki" => (entry.efi, entry.line) = (value.to_owned(), number),

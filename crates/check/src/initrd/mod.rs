@@ -200,6 +200,7 @@ impl Initrd {
         context: &Context<'_>,
     ) -> Result<(), Unread> {
         self.judge_init(needs.cmdline, context)?;
+        self.judge_udev(context)?;
         self.judge_modules(needs, context)?;
         self.judge_logical(needs, &self.modules(needs.release), volumes, context)?;
         self.judge_blocks(context)?;
@@ -220,6 +221,25 @@ impl Initrd {
                 init,
                 format!("the kernel starts `{init}` of the initrd: {fault}"),
             ),
+        }
+        Ok(())
+    }
+
+    /// Judges that udev can run, which loads the drivers of the disk.
+    fn judge_udev(&self, context: &Context<'_>) -> Result<(), Unread> {
+        let paths = [
+            "/usr/lib/systemd/systemd-udevd",
+            "/lib/systemd/systemd-udevd",
+            "/sbin/udevd",
+        ];
+        let Some(path) = self.tree.first_of(&paths)? else {
+            return Ok(());
+        };
+        if let Err(fault) = elf::judge_program(&self.tree, path)?
+            && !matches!(fault, elf::Fault::Unknown(_))
+        {
+            let message = format!("`{path}` of the initrd loads the drivers of the disk: {fault}");
+            context.find_in(&rules::INITRD_INIT, path, message);
         }
         Ok(())
     }

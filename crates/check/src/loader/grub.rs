@@ -93,7 +93,21 @@ fn has_modules(
             return Ok(false);
         }
     }
-    Ok(true)
+    if start.modules.iter().any(|found| found == "linux") {
+        return Ok(true);
+    }
+    // By this list it finds the module of a command; without it, `linux` is no command.
+    let path = format!("{}/{platform}/command.lst", machine.get("prefix"));
+    let place = machine.place(&path);
+    let found = volumes.stat(&place)?;
+    let is_there = found.is_some_and(|found| !found.is_folder && found.size > 0);
+    if !is_there {
+        let shown = volumes.shown(&place);
+        let message =
+            format!("GRUB finds the modules of its commands by `{shown}`, which is not there");
+        context.find_in(&rules::GRUB_MODULES, &place.path, message);
+    }
+    Ok(is_there)
 }
 
 /// Device and folder of a prefix; without a device in it, on the one that GRUB was read from.

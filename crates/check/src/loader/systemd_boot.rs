@@ -91,6 +91,10 @@ fn entries(device: &str, volumes: &Volumes) -> Result<Vec<Choice>, Unread> {
         ..Place::default()
     };
     let mut choices = Vec::new();
+    let is_arm = volumes
+        .stat(&at("/EFI/BOOT/BOOTAA64.EFI".to_owned()))?
+        .is_some();
+    let machine = if is_arm { "aa64" } else { "x64" };
     let folder = "/loader/entries";
     for name in volumes.list(&at(folder.to_owned()))?.iter().take(MAX_FILES) {
         if !name.to_ascii_lowercase().ends_with(".conf") {
@@ -103,7 +107,7 @@ fn entries(device: &str, volumes: &Volumes) -> Result<Vec<Choice>, Unread> {
         let entry = BlsEntry::parse(&place.path, &text);
         let is_unified = entry.linux.is_empty() && !entry.efi.is_empty();
         let kernel = if is_unified { &entry.efi } else { &entry.linux };
-        if kernel.is_empty() {
+        if kernel.is_empty() || !["", machine].contains(&entry.architecture.as_str()) {
             continue;
         }
         let file = volumes.shown(&place);

@@ -18,7 +18,7 @@ rules! {
         "The initial RAM disk is empty, cut off or damaged.",
         "run {initrd}";
     INITRD_INIT: "initrd-init", Error, Initramfs,
-        "The program that the kernel starts from the initial RAM disk is not there, or cannot run.",
+        "The program that the kernel starts from the initial RAM disk, or udev in it, is not there or cannot run.",
         "run {initrd}";
     INITRD_MODULES: "initrd-modules", Error, Initramfs,
         "A driver of the disk or of the root file system, or something that it needs, is not in the initial RAM disk.",

@@ -79,7 +79,7 @@ rules! {
         "remove the switch";
     CLOUD_INIT_UNITS: "cloud-init-units", Error, CloudInit,
         "A stage of cloud-init is not started, and nothing else provisions the machine.",
-        "enable it with `systemctl --root=DIR enable cloud-init-local cloud-init cloud-config cloud-final`";
+        "enable it with `systemctl --root=DIR enable cloud-init-local cloud-init cloud-config cloud-final`; where it is masked, `systemctl --root=DIR unmask` first";
     CLOUD_INIT_PROGRAM: "cloud-init-program", Error, CloudInit,
         "cloud-init cannot run: its program, its interpreter or a package is missing or damaged.",
         "install its package again with {install}";
