@@ -17,7 +17,7 @@ from twin import Copy
 TRIED = [
     ("A reachable: ssh is masked", "ssh-disabled", ["systemctl --root=DIR unmask+ ssh.service", "systemctl --root=DIR enable+ ssh"]),
     ("A reachable: ssh is not enabled", "ssh-disabled", ["systemctl --root=DIR enable+ ssh"]),
-    ("C reachable: sshd is not enabled", "ssh-disabled", ["systemctl --root=DIR enable+ sshd"]),
+    ("C reachable: sshd is masked", "ssh-disabled", ["systemctl --root=DIR unmask+ sshd.service", "systemctl --root=DIR enable+ sshd"]),
     ("A provisioning: the agent is masked", "agent-disabled", ["systemctl --root=DIR unmask+ walinuxagent.service", "systemctl --root=DIR enable+ walinuxagent"]),
     ("A provisioning: the agent is not enabled", "agent-disabled", ["systemctl --root=DIR enable+ walinuxagent"]),
     ("B provisioning: cloud-init is masked", "cloud-init-units", ["systemctl --root=DIR unmask+ cloud-init.service", "systemctl --root=DIR enable cloud-init-local cloud-init cloud-config cloud-final"]),
