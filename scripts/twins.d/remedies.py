@@ -9,15 +9,15 @@ import tempfile
 from pathlib import Path
 
 import systems
-from systems import BOOT_UUID, FAMILIES, PARTUUID, STORE, UUID, run
+from systems import BOOT_UUID, C_ESP_END, C_ROOT, FAMILIES, MIB, ROOT, SIZE, STORE, UUID, run
 from twin import Copy
 
 # Family and title of a twin, the finding whose remedy it is, what its text must have, and what is
 # run: a text of the remedy, or, behind "+", what the reader adds to it.
 TRIED = [
-    ("A reachable: ssh is masked", "ssh-disabled", ["systemctl --root=DIR unmask+ ssh.service", "systemctl --root=DIR enable+ ssh"]),
+    ("A reachable: ssh is masked", "ssh-unit", ["systemctl --root=DIR unmask+ ssh.service"]),
     ("A reachable: ssh is not enabled", "ssh-disabled", ["systemctl --root=DIR enable+ ssh"]),
-    ("C reachable: sshd is masked", "ssh-disabled", ["systemctl --root=DIR unmask+ sshd.service", "systemctl --root=DIR enable+ sshd"]),
+    ("C reachable: sshd is masked", "ssh-unit", ["systemctl --root=DIR unmask+ sshd.service"]),
     ("A provisioning: the agent is masked", "agent-disabled", ["systemctl --root=DIR unmask+ walinuxagent.service", "systemctl --root=DIR enable+ walinuxagent"]),
     ("A provisioning: the agent is not enabled", "agent-disabled", ["systemctl --root=DIR enable+ walinuxagent"]),
     ("B provisioning: cloud-init is masked", "cloud-init-units", ["systemctl --root=DIR unmask+ cloud-init.service", "systemctl --root=DIR enable cloud-init-local cloud-init cloud-config cloud-final"]),
@@ -41,22 +41,25 @@ TRIED = [
 
 def mounted(family, disk, work):
     """Runs `work` on the mounted system of a disk, with all that a chroot needs."""
-    loop = run("losetup", "--find", "--show", "--partscan", disk, text=True).strip()
+    starts = {UUID: C_ROOT if family == "C" else ROOT}
+    if family == "C":
+        starts[BOOT_UUID] = C_ESP_END
+    ends = {ROOT: SIZE - 4 * MIB, C_ROOT: SIZE - 4 * MIB, C_ESP_END: C_ROOT}
+    loops = {name: run("losetup", "--find", "--show", "--offset", at, "--sizelimit", ends[at] - at, disk, text=True).strip()
+             for name, at in starts.items()}
     root = Path(tempfile.mkdtemp(dir=STORE))
     try:
-        run("mount", f"{loop}p3", root)
-        if family == "C":
-            run("mount", f"{loop}p2", root / "boot")
+        for name, loop in loops.items():
+            run("mount", loop, root / "boot" if name == BOOT_UUID else root)
         dev = root / "dev"
         run("mount", "-t", "tmpfs", "tmpfs", dev)
-        for name in ["null", "zero", "urandom", "random", "tty", "full", Path(loop).name] + [f"{Path(loop).name}p{n}" for n in (1, 2, 3)]:
+        for name in ["null", "zero", "urandom", "random", "tty", "full", *(Path(loop).name for loop in loops.values())]:
             (dev / name).touch()
             run("mount", "--bind", f"/dev/{name}", dev / name)
         # The names by which a running udev shows them; without them GRUB would take `/dev/loop`.
-        for folder, name, part in [("by-uuid", UUID, 3), ("by-uuid", BOOT_UUID, 2), ("by-partuuid", PARTUUID, 3)]:
-            (dev / "disk" / folder).mkdir(parents=True, exist_ok=True)
-            if part == 3 or family == "C":
-                (dev / "disk" / folder / name).symlink_to(f"../../{Path(loop).name}p{part}")
+        (dev / "disk/by-uuid").mkdir(parents=True)
+        for name, loop in loops.items():
+            (dev / "disk/by-uuid" / name).symlink_to(f"../../{Path(loop).name}")
         (dev / "fd").symlink_to("/proc/self/fd")
         for folder in ["proc", "sys"]:
             run("mount", "--rbind", f"/{folder}", root / folder)
@@ -64,7 +67,8 @@ def mounted(family, disk, work):
     finally:
         subprocess.run(["umount", "--recursive", root], capture_output=True)
         root.rmdir()
-        subprocess.run(["losetup", "--detach", loop], capture_output=True)
+        for loop in loops.values():
+            subprocess.run(["losetup", "--detach", loop], capture_output=True)
 
 
 def apply(root, remedy, command):

@@ -120,7 +120,7 @@ fn access_denies(text: &str) -> Option<u32> {
         let line: String = line.split_whitespace().collect();
         match line.chars().next() {
             Some('+') => return None,
-            Some('-') if line.to_ascii_uppercase() == "-:ALL:ALL" => return Some(number),
+            Some('-') if line.eq_ignore_ascii_case("-:ALL:ALL") => return Some(number),
             _ => {}
         }
     }

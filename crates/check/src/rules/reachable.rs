@@ -10,7 +10,7 @@ rules! {
         "enable it with `systemctl --root=DIR enable` and {ssh}; where it is masked, `systemctl --root=DIR unmask` first";
     SSH_UNIT: "ssh-unit", Error, Systemd,
         "The SSH server is started at boot and cannot run.",
-        "correct what the finding names, or install the package of the SSH server again";
+        "correct what the finding names (`systemctl --root=DIR unmask` where it is masked), or install the package of the SSH server again";
     SSH_UNKNOWN: "ssh-unknown", Unknown, Sshd,
         "It could not be told whether the SSH server can be reached.",
         "check by hand with `sshd -T`";
