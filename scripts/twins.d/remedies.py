@@ -30,12 +30,6 @@ TRIED = [
     ("A initrd: without hv_storvsc", "hv-storvsc", ["update-initramfs -c -k all"]),
     ("B initrd: cut off", "initrd-damaged", ["dracut -f --regenerate-all"]),
     ("B initrd: without hv_storvsc", "hv-storvsc", ["dracut -f --regenerate-all"]),
-    ("A loader: no grub.cfg", "grub-config", ["update-grub"]),
-    ("A loader: a timeout of -1", "loader-stops", ["update-grub"]),
-    ("A kernel: the entry names another", "kernel-missing", ["update-grub"]),
-    ("A cmdline: root= by an identifier of nothing", "root-missing", ["update-grub"]),
-    ("B cmdline: root= by an identifier of nothing", "root-missing", ["update-grub"]),
-    ("C loader: no grub.cfg", "grub-config", ["grub2-mkconfig -o /boot/grub2/grub.cfg"]),
 ]
 
 
