@@ -25,7 +25,7 @@ fn key(folder: &Folder, authority: &str) -> Key {
     let (ca_key, ca) = (path("ca.key"), path("ca.crt"));
     let subject = format!("/O=Test/CN={authority}");
     let new = [
-        "req", "-quiet", "-newkey", "rsa:2048", "-nodes", "-days", "3650",
+        "req", "-newkey", "rsa:2048", "-nodes", "-days", "3650",
     ];
     let request = |more: &[&dyn AsRef<std::ffi::OsStr>]| {
         let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = new.iter().map(|a| a as _).collect();
