@@ -24,9 +24,7 @@ fn key(folder: &Folder, authority: &str) -> Key {
     let path = |name: &str| folder.path(&format!("{authority}{name}"));
     let (ca_key, ca) = (path("ca.key"), path("ca.crt"));
     let subject = format!("/O=Test/CN={authority}");
-    let new = [
-        "req", "-newkey", "rsa:2048", "-nodes", "-days", "3650",
-    ];
+    let new = ["req", "-newkey", "rsa:2048", "-nodes", "-days", "3650"];
     let request = |more: &[&dyn AsRef<std::ffi::OsStr>]| {
         let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = new.iter().map(|a| a as _).collect();
         args.extend(more);
