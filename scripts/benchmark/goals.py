@@ -94,7 +94,7 @@ def of_formats(rows):
 
 def of_holes(rows):
     for ours in ["vhdfs", "vhdfs --direct-io"]:
-        mine = find(rows, part="sparse", target=ours, block="1m")
+        mine = find(rows, part="sparse", target=ours, block="1m", **{"from": "holes"})
         yield least(f"{ours}, holes, 1m, cold, to the source", first(mine, "ratio", image="1 TiB, almost empty"), 1.0)
         yield least(f"{ours}, holes, 1m, warm, to a null reply", first(mine, "ratio", image="holes, warm"), 0.9)
 

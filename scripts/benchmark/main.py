@@ -19,12 +19,12 @@ def main():
     how.add_argument("--try", dest="small", action="store_true", help="one run of everything with small images; writes below target/ only")
     how.add_argument("--release-figures", action="store_true", help="all parts but those that the defaults were chosen from, in 20 minutes")
     parser.add_argument("--only", choices=parts.PARTS, action="append", help="only this part; the others keep their figures")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, help="how often each row is measured; 5, or 7 with --quick")
     options = parser.parse_args()
     if options.quick:
         with scratch_folder() as (scratch, places), tqdm(unit=" runs", file=sys.stdout) as progress:
-            raise SystemExit(0 if quick.compare(scratch, places, progress) else 1)
-    runs = 1 if options.small else options.runs
+            raise SystemExit(0 if quick.compare(scratch, places, progress, options.runs or 7) else 1)
+    runs = options.runs or (1 if options.small else 5)
     docs = REPO / "target" / "bench-try" if options.small else REPO / "docs"
     results = docs / "benchmarks" / "results.json"
     results.parent.mkdir(parents=True, exist_ok=True)

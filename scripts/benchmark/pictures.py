@@ -33,7 +33,7 @@ def formats(rows, path):
     axes.set_xticks(range(len(names)), names, rotation=20)
     axes.set(yscale="log", ylabel="GB/s", title="Sequential reads of 1 MiB, one reader, image in the page cache")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     save(figure, path)
 
 

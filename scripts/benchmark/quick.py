@@ -16,14 +16,13 @@ from places import MIB, FileSystem, Mount, kept, warm
 
 LIMITS = pathlib.Path(__file__).with_name("limits.json")
 SIZE = 256 * MIB
-RUNS = 7
 
 
-def ratio(ours, base, block, progress, refilled=False):
+def ratio(ours, base, block, progress, runs, refilled=False):
     """The median of ours to base, each pair read one after the other, in alternating order."""
     ratios = []
     pattern = Pattern("read", block)
-    for number in range(RUNS):
+    for number in range(runs):
         speeds = {}
         for target in [ours, base][:: 1 if number % 2 else -1]:
             if refilled:
@@ -34,17 +33,17 @@ def ratio(ours, base, block, progress, refilled=False):
     return statistics.median(ratios)
 
 
-def clones(scratch, places, progress):
+def clones(scratch, places, progress, runs):
     """What the kernel serves, against a plain reflink copy."""
     (control, raw, qcow2), system = containers.cloned(scratch, places, "xfs", SIZE, ["qcow2"])
-    yield "passthrough, raw, 4k, to a reflink copy", ratio(raw, control, "4k", progress, refilled=True)
-    yield "passthrough, raw, 1m, to a reflink copy", ratio(raw, control, "1m", progress, refilled=True)
-    yield "passthrough, qcow2, 128k, to a reflink copy", ratio(qcow2, control, "128k", progress, refilled=True)
-    again = containers.reopened(scratch, progress, system, RUNS, SIZE)
+    yield "passthrough, raw, 4k, to a reflink copy", ratio(raw, control, "4k", progress, runs, refilled=True)
+    yield "passthrough, raw, 1m, to a reflink copy", ratio(raw, control, "1m", progress, runs, refilled=True)
+    yield "passthrough, qcow2, 128k, to a reflink copy", ratio(qcow2, control, "128k", progress, runs, refilled=True)
+    again = containers.reopened(scratch, progress, system, runs, SIZE)
     yield "opened again, 1m, to a reflink copy", next(row["ratio"] for row in again if row["block"] == "1m")
 
 
-def daemon(scratch, places, progress):
+def daemon(scratch, places, progress, runs):
     """What the daemon serves, against its ceiling, our raw row, and the peer."""
     system = kept(places, FileSystem(scratch, "ext4", SIZE * 5))
     raw = containers.mixed(system.source / "raw.raw", SIZE)
@@ -57,20 +56,20 @@ def daemon(scratch, places, progress):
     view = lambda mount, name: Target(f"{mount.path.name}/{name}", mount.path / f"{name}.vhd", mount.pids)
     for image in (raw, *images.values()):
         warm(image)
-    yield "direct engine, raw, 1m, to its ceiling", ratio(view(mount, "raw"), view(mount, "null"), "1m", progress)
-    yield "--direct-io, raw, 1m, to its ceiling", ratio(view(direct, "raw"), view(direct, "null"), "1m", progress)
-    yield "qcow2, 1m, to raw", ratio(view(mount, "qcow2"), view(mount, "raw"), "1m", progress)
+    yield "direct engine, raw, 1m, to its ceiling", ratio(view(mount, "raw"), view(mount, "null"), "1m", progress, runs)
+    yield "--direct-io, raw, 1m, to its ceiling", ratio(view(direct, "raw"), view(direct, "null"), "1m", progress, runs)
+    yield "qcow2, 1m, to raw", ratio(view(mount, "qcow2"), view(mount, "raw"), "1m", progress, runs)
     for name, image in images.items():
         peer = StorageDaemon(scratch, name, image, containers.FORMATS[name][1])
         target = Target("peer", peer.file, peer.pids)
-        yield f"{name}, 1m, to qemu-storage-daemon", ratio(view(mount, image.stem), target, "1m", progress)
+        yield f"{name}, 1m, to qemu-storage-daemon", ratio(view(mount, image.stem), target, "1m", progress, runs)
         peer.close()
 
 
-def compare(scratch, places, progress):
+def compare(scratch, places, progress, runs):
     """Whether no ratio is below its limit; prints all of them."""
     limits = json.loads(LIMITS.read_text())
-    measured = dict([*clones(scratch, places, progress), *daemon(scratch, places, progress)])
+    measured = dict([*clones(scratch, places, progress, runs), *daemon(scratch, places, progress, runs)])
     if measured.keys() != limits.keys():
         raise SystemExit(f"{LIMITS}: has other rows than are measured: {measured.keys() ^ limits.keys()}")
     progress.close()

@@ -1,8 +1,8 @@
 //! A blob service that keeps nothing, for measuring uploaders: it takes Put Blob and Put Page, counts
 //! what arrives, and compares the checksum of each range with that of the file that it was given.
 //!
-//! `sink EXPECTED_VHD` prints its address, and a line for each blob that was begun or asked for its
-//! properties: `NAME BYTES RANGES WRONG SECONDS`.
+//! `sink EXPECTED_VHD` prints its address, then for each blob a line when its first page arrives, `NAME begins`,
+//! and one whenever it is asked for its properties, which uploaders do at the end: `NAME BYTES RANGES WRONG`.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,7 +11,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
 
 /// Largest range that the protocol permits in one request, in bytes.
 const LARGEST: usize = 4 << 20;
@@ -23,8 +22,8 @@ struct Blob {
     bytes: u64,
     ranges: u64,
     wrong: u64,
-    began: Instant,
-    first: Option<Instant>,
+    /// Whether any page of it was put.
+    is_filled: bool,
 }
 
 struct Sink {
@@ -119,12 +118,8 @@ impl Sink {
         let asks = |what: &str| head.query.split('&').any(|pair| pair == what);
         Ok(match (head.method.as_str(), blobs.get_mut(&head.path)) {
             ("HEAD" | "GET", Some(blob)) => {
-                let seconds = blob.began.elapsed().as_secs_f64();
-                let first = blob
-                    .first
-                    .map_or(0.0, |first| (first - blob.began).as_secs_f64());
                 println!(
-                    "{} {} {} {} {seconds:.3} {first:.3}",
+                    "{} {} {} {}",
                     head.path, blob.bytes, blob.ranges, blob.wrong
                 );
                 let fields = format!(
@@ -149,7 +144,9 @@ impl Sink {
                 let offset = offset
                     .and_then(|offset| offset.parse().ok())
                     .unwrap_or(u64::MAX);
-                blob.first.get_or_insert_with(Instant::now);
+                if !std::mem::replace(&mut blob.is_filled, true) {
+                    println!("{} begins", head.path);
+                }
                 drop(blobs);
                 let right = self.is_right(offset, body).unwrap_or(false);
                 let mut blobs = self.blobs.lock().expect("no thread has panicked");
@@ -167,8 +164,7 @@ impl Sink {
                     bytes: 0,
                     ranges: 0,
                     wrong: 0,
-                    began: Instant::now(),
-                    first: None,
+                    is_filled: false,
                 };
                 blobs.insert(head.path.clone(), blob);
                 response("201 Created", "", true)
