@@ -43,8 +43,8 @@ def job(rows, path):
     row = {r["way"]: r for r in rows}
     figure, axes = plt.subplots(figsize=(9, 3))
     steps = [
-        ("`qemu-img convert`", lambda r: 0, lambda r: r["prepared_s"]),
-        ("azcopy, until the first byte is sent", lambda r: r["prepared_s"], lambda r: r["first_byte_s"]),
+        ("`qemu-img convert`", lambda r: 0, lambda r: r.get("prepared_s", 0)),
+        ("azcopy, until the first byte is sent", lambda r: r.get("prepared_s", 0), lambda r: r["first_byte_s"]),
         ("azcopy, sending", lambda r: r["first_byte_s"], lambda r: r["wall_s"]),
     ]
     for label, start, end in steps:

@@ -77,7 +77,7 @@ def job_text(jobs):
         "![The whole job as a time line](benchmarks/job.svg)\n",
         f"An image of {jobs[0]['image_bytes'] >> 20:,} MiB, in the page cache, by azcopy as a page blob into a service of the benchmark's own that discards what it gets and compares it with what it should be.\n",
         table(["way", "time s", "of it before azcopy s", "first byte sent after s", "bytes written"],
-              [[r["way"], f"{r['wall_s']:.2f}", f"{r['prepared_s']:.2f}", f"{r['first_byte_s']:.2f}", f"{r['written_bytes']:,}"] for r in jobs]),
+              [[r["way"], f"{r['wall_s']:.2f}", f"{r.get('prepared_s', 0):.2f}", f"{r['first_byte_s']:.2f}", f"{r['written_bytes']:,}"] for r in jobs]),
     ]  # fmt: skip
 
 
