@@ -63,7 +63,7 @@ def of_clones(rows):
                 yield least(f"passthrough on {system}, {image}, {block}, to a reflink copy", value, wanted)
         for block in ["4k", "1m"]:
             value = first(rows, "ratio", part="reopened", file_system=system, block=block)
-            yield least(f"the same opened again after its last close, raw, {block}", value, 0.9)
+            yield least(f"passthrough on {system}, raw, {block}, opened again after its last close", value, 0.9)
 
 
 def of_the_direct_engine(rows):
