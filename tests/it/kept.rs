@@ -112,7 +112,7 @@ fn a_view_that_is_opened_again_is_the_same_clone() {
         }
         assert!(case.mount.log().contains("its clone was kept"), "{kind}");
         let text = stdout_of(vhdfs().arg("status").arg(case.mount.path()));
-        assert!(text.contains("clones kept for"), "{text}");
+        assert!(text.contains("clones kept after"), "{text}");
         // Nothing of it is in the way of the end.
         case.mount.unmount();
     }

@@ -150,18 +150,18 @@ fn relocation_is_not_advised_where_it_does_nothing() {
     fs::write(folder.join("kept.vhd"), vhd).unwrap();
     let json = stdout_of(vhdfs().args(["list", "--json"]).arg(&folder));
     let report: Value = serde_json::from_str(&json).expect("JSON");
-    let remark = "backup GPT not at the end of the disk";
-    assert_eq!(warnings(&report, "kept.vhd"), [remark]);
+    let warning = "backup GPT not at the end of the disk";
+    assert_eq!(warnings(&report, "kept.vhd"), [warning]);
     let options = Options::default().args(["--gpt=relocate"]);
     let mount = options.foreground().mount(&folder);
     look_at(&mount.join("kept.vhd"));
     let log = mount.log();
-    assert!(log.contains(&format!("kept.vhd: {remark}\n")), "{log}");
+    assert!(log.contains(&format!("kept.vhd: {warning} [warning]\n")), "{log}");
     mount.unmount();
 }
 
 #[test]
-fn a_relocated_table_needs_no_remark() {
+fn a_relocated_table_needs_no_warning() {
     let lab = Lab::new();
     let folder = images(&lab);
     for policy in ["--snapshot=auto", "--snapshot=never"] {
