@@ -156,7 +156,10 @@ fn relocation_is_not_advised_where_it_does_nothing() {
     let mount = options.foreground().mount(&folder);
     look_at(&mount.join("kept.vhd"));
     let log = mount.log();
-    assert!(log.contains(&format!("kept.vhd: {warning} [warning]\n")), "{log}");
+    assert!(
+        log.contains(&format!("kept.vhd: {warning} [warning]\n")),
+        "{log}"
+    );
     mount.unmount();
 }
 

@@ -71,7 +71,7 @@ impl Initrd {
         let is_off = matches!(cmdline::last(&all, "rd.lvm"), Some("0" | "no" | "off"));
         if is_off {
             find("`rd.lvm=0` keeps logical volumes from being activated".to_owned());
-        } else if !is_listed && !(listed.is_empty() && groups.is_empty()) {
+        } else if !is_listed && (!listed.is_empty() || !groups.is_empty()) {
             let listed = [listed, groups].concat().join("`, `");
             find(format!(
                 "the root file system is on the logical volume `{path}`, and only `{listed}` is \

@@ -42,7 +42,7 @@ impl Segment {
         let fits = match count {
             0 => false,
             1 => true,
-            _ => stripe_size > 0 && length % (count.checked_mul(stripe_size)?) == 0,
+            _ => stripe_size > 0 && length.is_multiple_of(count.checked_mul(stripe_size)?),
         };
         start.checked_add(length)?;
         (fits && length > 0).then_some(Self {

@@ -159,7 +159,7 @@ fn segment_of(
     let stripe_size = segment.number("stripe_size").unwrap_or(0);
     // Pairs of a physical volume and its first extent.
     let pairs: Vec<&str> = segment.list("stripes").collect();
-    if pairs.is_empty() || pairs.len() % 2 != 0 || pairs.len() / 2 > MAX_STRIPES {
+    if pairs.is_empty() || !pairs.len().is_multiple_of(2) || pairs.len() / 2 > MAX_STRIPES {
         return Err(damaged());
     }
     let mut stripes = Vec::new();

@@ -106,7 +106,7 @@ pub enum Damage {
     /// An entry is smaller than 128 bytes.
     #[error("its entries have {0} bytes, and 128 is the least")]
     EntrySize(u32),
-    /// The array is larger than [`MAX_ENTRIES_SIZE`].
+    /// The array is larger than any that is read here, 1 MiB.
     #[error("its entries take {0} bytes, and at most {MAX_ENTRIES_SIZE} are read")]
     EntriesSize(u64),
     /// The array is not where an array can be.
