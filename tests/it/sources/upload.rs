@@ -6,6 +6,9 @@ use super::machines::ova;
 use super::{convert, unpack, verify};
 use crate::harness::{Azurite, Lab, MIB, Mount, Options, random_image, set_mtime, snapshot_of};
 
+/// What the lines of its log may take on a disk, in bytes; one image is 80 times as large.
+const LOG: u64 = 64 << 10;
+
 #[test]
 fn azcopy_uploads_the_disks_in_images_of_all_formats() {
     let lab = Lab::new();
@@ -31,7 +34,8 @@ fn azcopy_uploads_the_disks_in_images_of_all_formats() {
     let mount = Options::default().args(["--snapshot=never"]).mount(&folder);
     let written = written_to_disks(&mount);
     let sent = container.azcopy(mount.path(), &[]);
-    assert_eq!(written_to_disks(&mount), written, "written by the daemon");
+    let more = written_to_disks(&mount) - written;
+    assert!(more <= LOG, "{more} bytes were written by the daemon");
     mount.unmount();
     before.assert_unchanged(&folder);
     let names: Vec<_> = formats.iter().map(|(name, ..)| *name).collect();
@@ -45,13 +49,13 @@ fn azcopy_uploads_the_disks_in_images_of_all_formats() {
     }
 }
 
-/// Number of bytes that each process of a mount has written to a disk, as the kernel counts them.
-fn written_to_disks(mount: &Mount) -> Vec<(u32, u64)> {
+/// Number of bytes that the processes of a mount have written to a disk, as the kernel counts them.
+fn written_to_disks(mount: &Mount) -> u64 {
     let written = |pid: u32| {
         let counts = fs::read_to_string(format!("/proc/{pid}/io")).expect("what it did");
         let mut lines = counts.lines();
         let written = lines.find_map(|line| line.strip_prefix("write_bytes: "));
-        (pid, written.expect("a line").parse().expect("a number"))
+        written.expect("a line").parse::<u64>().expect("a number")
     };
-    mount.pids().into_iter().map(written).collect()
+    mount.pids().into_iter().map(written).sum()
 }
