@@ -13,9 +13,27 @@ use crate::folder::missing;
 use crate::folder::select::{self, Verdict};
 use vhd::layout::{Layout, LayoutError};
 
+/// How often an entry is looked at that becomes shorter while its contents are read.
+const TRIES: usize = 4;
+
 impl Catalog {
     /// Finds out what the entry `name` of an open folder is.
     pub(super) fn examine(
+        &self,
+        directory: &Arc<Directory>,
+        handle: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> Result<Found, Skip> {
+        for _ in 0..TRIES {
+            match self.examine_once(directory, handle, name) {
+                Err(skip) if skip.is_cut_short() => {}
+                found => return found,
+            }
+        }
+        Err(missing::stale().into())
+    }
+
+    fn examine_once(
         &self,
         directory: &Arc<Directory>,
         handle: BorrowedFd<'_>,

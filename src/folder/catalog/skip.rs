@@ -126,6 +126,11 @@ impl Skip {
         ))
     }
 
+    /// Whether the file ended before the size that was found for it, because it is being written.
+    pub(super) fn is_cut_short(&self) -> bool {
+        matches!(self, Self::Unreadable(error) if error.kind() == io::ErrorKind::UnexpectedEof)
+    }
+
     /// Whether the process or the system ran out of something.
     pub fn is_a_shortage(&self) -> bool {
         matches!(self, Self::Unreadable(error) if matches!(

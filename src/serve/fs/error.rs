@@ -102,13 +102,21 @@ impl From<io::Error> for Error {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Source(error) | Refusal::Gpt(RelocateError::Io(error)) => error.into(),
+            Refusal::Source(error) | Refusal::Gpt(RelocateError::Io(error)) => of_opening(error),
             Refusal::Snapshot(SnapshotError::Changed) => Self::Stale,
-            Refusal::Snapshot(error) => error.into_io().map_or(Self::Unsupported, Self::from),
+            Refusal::Snapshot(error) => error.into_io().map_or(Self::Unsupported, of_opening),
             Refusal::Gpt(_) => Self::Unsupported,
             Refusal::Layout(_) => Self::TooLarge,
             Refusal::Written(_) | Refusal::WrittenUncloned(..) => Self::Busy,
         }
+    }
+}
+
+/// A source that ends before the size that was found for it is another version by now.
+fn of_opening(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::Stale,
+        _ => error.into(),
     }
 }
 
