@@ -153,6 +153,10 @@ mod tests {
                 Errno::NOSPC,
             ),
             (Refusal::Layout(LayoutError::Empty), Errno::FBIG),
+            (
+                Refusal::Source(io::ErrorKind::UnexpectedEof.into()),
+                Errno::STALE,
+            ),
         ] {
             assert_eq!(Error::from(refusal).errno(), errno.raw_os_error());
         }
