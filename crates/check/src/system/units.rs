@@ -2,19 +2,18 @@
 //!
 //! Source: the manuals systemd.unit and systemd.service.
 
+mod obstacle;
 mod unit;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::accounts::Accounts;
 use super::conditions;
-use crate::elf;
 use crate::files::Tree;
 use crate::unread::Unread;
 
-use unit::Setting;
+pub(crate) use obstacle::Obstacle;
 pub(crate) use unit::Unit;
 
 /// Folders of units, the first has the last word.
@@ -51,19 +50,6 @@ pub(crate) enum Load {
     Masked(String),
     /// It is there.
     Found(Rc<Unit>),
-}
-
-/// What keeps a service from running.
-#[derive(Clone, Debug)]
-pub(crate) struct Obstacle {
-    /// What.
-    pub(crate) why: String,
-    /// File that says so.
-    pub(crate) path: String,
-    /// Line in it, from 1, or 0.
-    pub(crate) line: u32,
-    /// Whether it only may keep the service from running.
-    pub(crate) is_unsure: bool,
 }
 
 /// The units of a system.
@@ -281,175 +267,6 @@ impl<'t> Units<'t> {
             }
         }
         Ok(false)
-    }
-
-    /// What keeps a unit that is started from running; `None` where nothing does.
-    pub(crate) fn obstacle(
-        &self,
-        name: &str,
-        accounts: &Accounts,
-        depth: u32,
-    ) -> Result<Option<Obstacle>, Unread> {
-        let gone = |why: String, path: &str| {
-            Ok(Some(Obstacle {
-                why,
-                path: path.to_owned(),
-                line: 0,
-                is_unsure: false,
-            }))
-        };
-        let unit = match self.load(name)? {
-            Load::Found(unit) => unit,
-            Load::Masked(path) => return gone(format!("`{name}` is masked"), &path),
-            Load::Dangling(path) => return gone(format!("`{path}` is a link to nowhere"), &path),
-            Load::Missing => {
-                // An init script, for which systemd makes a unit.
-                let script = format!("/etc/init.d/{}", name.trim_end_matches(".service"));
-                return match self.tree.is_file(&script)? {
-                    true => Ok(None),
-                    false => gone(format!("there is no unit `{name}`"), ""),
-                };
-            }
-        };
-        for setting in unit
-            .settings
-            .iter()
-            .filter(|setting| setting.section == "Unit")
-        {
-            if let Some(why) = self.failing_condition(setting)? {
-                return Ok(Some(
-                    setting.obstacle(format!("`{name}` is not started: {why}")),
-                ));
-            }
-        }
-        for required in unit
-            .words("Unit", "Requires")
-            .chain(unit.words("Unit", "BindsTo"))
-        {
-            let is_service = required.ends_with(".service")
-                || required.ends_with(".socket")
-                || required.ends_with(".target");
-            if depth < 2 && is_service && required != name {
-                let found = match self.load(required)? {
-                    Load::Found(_) => None,
-                    _ => self.obstacle(required, accounts, depth + 1)?,
-                };
-                if let Some(mut obstacle) = found {
-                    obstacle.why = format!("`{name}` requires `{required}`: {}", obstacle.why);
-                    return Ok(Some(obstacle));
-                }
-            }
-        }
-        self.failing_start(name, &unit, accounts)
-    }
-
-    fn failing_start(
-        &self,
-        name: &str,
-        unit: &Unit,
-        accounts: &Accounts,
-    ) -> Result<Option<Obstacle>, Unread> {
-        for key in ["ExecCondition", "ExecStartPre", "ExecStart"] {
-            for setting in unit.commands(key) {
-                let words = setting.value.trim();
-                let may_fail = words.starts_with('-') || words.starts_with("@-");
-                let command = words.trim_start_matches(['-', '@', ':', '+', '!']);
-                let program = command.split_whitespace().next().unwrap_or_default();
-                if may_fail || program.is_empty() || program.contains(['$', '%']) {
-                    continue;
-                }
-                let path = match program.starts_with('/') {
-                    true => Some(program.to_owned()),
-                    false => elf::in_search_path(self.tree, program)?,
-                };
-                let fault = match path {
-                    Some(path) => elf::judge_program(self.tree, &path)?.err(),
-                    None => Some(elf::Fault::Missing(program.to_owned())),
-                };
-                if let Some(fault) = fault {
-                    let mut obstacle = setting.obstacle(format!("`{name}` fails: {fault}"));
-                    obstacle.is_unsure = matches!(fault, elf::Fault::Unknown(_));
-                    return Ok(Some(obstacle));
-                }
-            }
-        }
-        if name.ends_with(".service")
-            && unit.commands("ExecStart").is_empty()
-            && unit.last("Service", "Type") != Some("oneshot")
-        {
-            let path = unit.path.clone();
-            let why = format!("`{name}` has nothing to start");
-            return Ok(Some(Obstacle {
-                why,
-                path,
-                line: 0,
-                is_unsure: false,
-            }));
-        }
-        for setting in unit.all("Service", "EnvironmentFile") {
-            let path = setting.value.trim();
-            if path.starts_with('/') && !path.contains(['*', '%']) && !self.tree.exists(path)? {
-                return Ok(Some(
-                    setting.obstacle(format!("`{name}` fails: there is no `{path}`")),
-                ));
-            }
-        }
-        for key in ["RootDirectory", "WorkingDirectory"] {
-            for setting in unit.all("Service", key) {
-                let path = setting.value.as_str();
-                if path.starts_with('/') && !path.contains('%') && !self.tree.exists(path)? {
-                    return Ok(Some(
-                        setting.obstacle(format!("`{name}` fails: there is no `{path}`")),
-                    ));
-                }
-            }
-        }
-        for setting in unit.all("Service", "User") {
-            let user = setting.value.trim();
-            let is_dynamic = unit.last("Service", "DynamicUser").is_some_and(is_yes);
-            if !user.is_empty() && !is_dynamic && !user.contains('%') && !accounts.has_user(user) {
-                return Ok(Some(
-                    setting.obstacle(format!("`{name}` fails: there is no user `{user}`")),
-                ));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Why a condition does not hold, as far as files tell.
-    fn failing_condition(&self, setting: &Setting) -> Result<Option<String>, Unread> {
-        if conditions::holds(&setting.key, &setting.value, self.cmdline) == Some(false) {
-            let (key, value) = (&setting.key, &setting.value);
-            return Ok(Some(format!("`{key}={value}` does not hold in Azure")));
-        }
-        let value = setting.value.trim();
-        let (inverted, path) = match value.strip_prefix('!') {
-            Some(path) => (true, path),
-            None => (false, value),
-        };
-        // A condition with a bar is one of several of which one must hold.
-        if !path.starts_with('/') || path.contains(['*', '%']) {
-            return Ok(None);
-        }
-        // What is made at boot is not in the image.
-        if ["/run", "/sys", "/proc", "/dev", "/tmp", "/var/run"]
-            .iter()
-            .any(|made| path.starts_with(made))
-        {
-            return Ok(None);
-        }
-        let meta = self.tree.meta(path)?;
-        let holds = match setting.key.as_str() {
-            "ConditionPathExists" | "AssertPathExists" => meta.is_some(),
-            "ConditionPathIsDirectory" => meta.is_some_and(|meta| meta.is_folder()),
-            "ConditionFileNotEmpty" => meta.is_some_and(|meta| meta.is_file() && meta.size > 0),
-            "ConditionFileIsExecutable" => {
-                meta.is_some_and(|meta| meta.is_file() && meta.mode & 0o111 != 0)
-            }
-            "ConditionDirectoryNotEmpty" => !self.tree.list(path)?.is_empty(),
-            _ => return Ok(None),
-        };
-        Ok((holds == inverted).then(|| format!("`{}={value}` does not hold", setting.key)))
     }
 }
 
