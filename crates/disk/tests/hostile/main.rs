@@ -1,5 +1,6 @@
 //! Images that were made to hurt: no panic, bounded memory, few reads, and no wrong byte.
 
+mod archives;
 mod flips;
 mod harness;
 mod named;
