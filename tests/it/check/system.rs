@@ -30,6 +30,13 @@ fn the_image_that_was_prepared_right() {
 }
 
 #[test]
+fn a_root_folder_that_only_root_may_enter() {
+    Broken::new()
+        .command("sif / mode 040700")
+        .expect(&["system-file"]);
+}
+
+#[test]
 fn kernel_command_lines() {
     for (from, to, finding) in [
         ("console=ttyS0 ", "", "cmdline-console"),

@@ -133,7 +133,10 @@ impl Tree {
             }
             (at, meta) = (next, found);
         }
-        let at = if at.is_empty() { "/".to_owned() } else { at };
+        if at.is_empty() {
+            let root = self.raw("/")?.unwrap_or(meta);
+            return Ok(Some(("/".to_owned(), root)));
+        }
         Ok(Some((at, meta)))
     }
 
