@@ -253,7 +253,7 @@ TWINS = [
     ("C", "provisioning", "another data source", "fatal", lambda c: c.write("/etc/cloud/cloud.cfg.d/91-azure.cfg", "datasource_list: [ OpenStack ]\n")),
     ("C", "provisioning", "cloud-init is disabled", "fatal", lambda c: c.write("/etc/cloud/cloud-init.disabled", "")),
     ("C", "provisioning", "no module for users", "fatal", cloud("cloud_init_modules: [bootcmd, write-files, ssh]\n")),
-    ("A", "provisioning", "the agent's first line names an interpreter that is not there", "right", lambda c: c.write("/usr/sbin/waagent", c.text("/usr/sbin/waagent").replace("python3", "python2", 1))),
+    ("A", "provisioning", "the agent's first line names an interpreter that is not there", "fatal", lambda c: c.write("/usr/sbin/waagent", c.text("/usr/sbin/waagent").replace("python3", "python2", 1))),
     ("A", "provisioning", "the agent's unit has a condition that holds", "right", drop_in("walinuxagent.service", "[Unit]\nConditionVirtualization=vm\nConditionPathExists=/etc/waagent.conf\nConditionPathExists=!/etc/nothing\nAfter=nothing.service\nWants=nothing.service\n")),
     ("B", "provisioning", "two data sources", "right", lambda c: c.write("/etc/cloud/cloud.cfg.d/91-azure.cfg", "datasource_list:\n  - Azure\n  - None\n")),
     ("B", "provisioning", "a user of its own", "right", cloud("system_info:\n  default_user:\n    name: azureuser\n    lock_passwd: true\n    groups: [sudo]\n    shell: /bin/bash\n")),

@@ -15,7 +15,7 @@ const MOUNT_HELPERS: [&str; 2] = [HELPER_NAME, "mount.fuse.vhdfs"];
 /// The name under which umount(8) calls us.
 const UNMOUNT_HELPER: &str = "umount.fuse.vhdfs";
 
-/// Mount a folder of raw disk images as fixed VHDs; called by mount(8) and by fstab.
+/// Mount a folder of disk images as fixed VHDs; called by mount(8) and by fstab.
 #[derive(Debug, Parser)]
 #[command(
     name = HELPER_NAME,
@@ -24,7 +24,7 @@ const UNMOUNT_HELPER: &str = "umount.fuse.vhdfs";
     after_help = "Examples:\n  mount -t vhdfs -o allow_other /srv/images /mnt/vhd\n  In /etc/fstab: /srv/images /mnt/vhd vhdfs allow_other,nofail,x-systemd.automount 0 0"
 )]
 pub struct HelperArgs {
-    /// Folder of raw images, or a single image
+    /// Folder of disk images, or a single image
     pub source: OsString,
     /// Empty folder to mount on
     pub mountpoint: OsString,

@@ -24,7 +24,7 @@ pub struct ListArgs {
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// Folder of raw images, or a single image
+    /// Folder of disk images, or a single image
     pub source: PathBuf,
 }
 
@@ -43,7 +43,7 @@ pub struct InspectArgs {
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// Raw image or VHD
+    /// Disk image
     pub file: PathBuf,
 }
 
@@ -78,7 +78,7 @@ pub struct CatArgs {
     /// Draw a bar on standard error
     #[arg(long)]
     pub progress: bool,
-    /// Raw image
+    /// Disk image
     pub image: PathBuf,
 }
 
@@ -121,7 +121,7 @@ pub struct MapArgs {
     /// What the view holds.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// Raw image
+    /// Disk image
     pub image: PathBuf,
 }
 

@@ -25,7 +25,7 @@ pub struct ManifestArgs {
     /// What the views hold.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// Folder of raw images, or a single image
+    /// Folder of disk images, or a single image
     pub source: PathBuf,
 }
 
@@ -80,7 +80,7 @@ pub struct CheckArgs {
     /// Print what a finding means, where its rule comes from, and what to do
     #[arg(long, value_name = "ID", exclusive = true)]
     pub explain: Option<String>,
-    /// Raw images, VHDs, views on a mount, or folders of them
+    /// Disk images, views on a mount, or folders of them
     #[arg(value_name = "IMAGE|FOLDER", required_unless_present = "explain", num_args = 1..)]
     pub images: Vec<PathBuf>,
 }

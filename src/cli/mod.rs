@@ -32,7 +32,7 @@ const CONSISTENCY: &str = "Consistency";
 const SPEED: &str = "Speed";
 const SYSTEM: &str = "System";
 
-/// Show raw disk images as Azure-ready fixed VHDs, without converting or copying them.
+/// Show disk images as Azure-ready fixed VHDs, without converting or copying them.
 #[derive(Debug, Parser)]
 #[command(
     name = "vhdfs",
@@ -61,7 +61,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Tell what would appear in a mount, what would not, and why
     List(ListArgs),
-    /// Show the layout of a raw image, or the footer of a VHD
+    /// Show the format, layout and footer of an image
     Inspect(InspectArgs),
     /// Write the VHD of an image to standard output, for hosts without FUSE
     Cat(CatArgs),

@@ -12,7 +12,7 @@ use super::{APPEARS, CONSISTENCY, READERS, SPEED, SYSTEM, SelectionArgs, ViewArg
     after_help = "Examples:\n  vhdfs mount --mkdir ~/images ~/vhds\n  vhdfs mount ~/images /mnt/vhd --include '*.bin' --exclude 'old/*'"
 )]
 pub struct MountArgs {
-    /// Folder of raw images, or a single image
+    /// Folder of disk images, or a single image
     pub source: PathBuf,
     /// Empty folder to mount on
     pub mountpoint: PathBuf,

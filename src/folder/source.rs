@@ -1,4 +1,4 @@
-//! Sources: raw image files and block devices, opened for reading.
+//! Sources: image files and block devices, opened for reading.
 //!
 //! A [`SourceFile`] stands for one [`Version`](crate::folder::metadata::Version) only: [`SourceFile::check`] finds out when the file
 //! has become another. [`SourceFile::settle`] makes sure that nothing can change it unseen.

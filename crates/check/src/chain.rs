@@ -103,6 +103,7 @@ fn before_root<'v>(
     cmdline::judge(&cmdline, context);
     let named = cmdline::follow(boot, &cmdline, volumes, context);
     let unpacked = initrd::unpack(boot, kernel, volumes, context);
+    cmdline::judge_delay(&cmdline, unpacked.is_initramfs_tools(), context);
     let root = match named {
         Root::On(volume) => Some(volume),
         Root::Lost => None,
@@ -148,7 +149,7 @@ fn unnamed<'v>(
             Root::Lost | Root::Unnamed => None,
         };
     }
-    if contained(|| initrd.needs_root_name()).unwrap_or(false) {
+    if contained(|| initrd.is_initramfs_tools()).unwrap_or(false) {
         find(
             &rules::cmdline::ROOT_UNNAMED,
             "the command line has no `root=`, which the initrd needs",

@@ -12,7 +12,6 @@ pub(crate) use root::{Root, follow, is_kind, resolve};
 const WANTED: &[(&Rule, &str, &str)] = &[
     (&rules::CMDLINE_CONSOLE, "console", "ttyS0"),
     (&rules::CMDLINE_EARLYPRINTK, "earlyprintk", "ttyS0"),
-    (&rules::CMDLINE_ROOTDELAY, "rootdelay", "300"),
     (&rules::CMDLINE_IFNAMES, "net.ifnames", "0"),
 ];
 
@@ -22,6 +21,9 @@ const UNWANTED: &[(&Rule, &str)] = &[
     (&rules::CMDLINE_QUIET, "quiet"),
     (&rules::CMDLINE_CRASHKERNEL, "crashkernel=auto"),
 ];
+
+/// Seconds of a delay that nobody minds.
+const LONG_DELAY: u32 = 30;
 
 /// Judges the command line of the default kernel.
 pub(crate) fn judge(cmdline: &str, context: &Context<'_>) {
@@ -34,19 +36,7 @@ pub(crate) fn judge(cmdline: &str, context: &Context<'_>) {
             (true, "earlyprintk") => continue,
             _ => value,
         };
-        if !has(cmdline, name, value) {
-            let found = values(cmdline, name).collect::<Vec<_>>().join(", ");
-            let found = match found.is_empty() {
-                true => format!("no `{name}`"),
-                false => format!("`{name}` with {found}"),
-            };
-            context.find(
-                rule,
-                format!(
-                    "the kernel command line has {found}, and the guide asks for `{name}={value}`"
-                ),
-            );
-        }
+        judge_wanted(cmdline, rule, name, value, context);
     }
     for (rule, parameter) in UNWANTED {
         if cmdline.split_whitespace().any(|word| word == *parameter) {
@@ -57,6 +47,43 @@ pub(crate) fn judge(cmdline: &str, context: &Context<'_>) {
                 ),
             );
         }
+    }
+}
+
+fn judge_wanted(cmdline: &str, rule: &Rule, name: &str, value: &str, context: &Context<'_>) {
+    if has(cmdline, name, value) {
+        return;
+    }
+    let found = values(cmdline, name).collect::<Vec<_>>().join(", ");
+    let found = match found.is_empty() {
+        true => format!("no `{name}`"),
+        false => format!("`{name}` with {found}"),
+    };
+    context.find(
+        rule,
+        format!("the kernel command line has {found}, and the guide asks for `{name}={value}`"),
+    );
+}
+
+/// Judges how long a boot waits for its disk. The guide asks for `rootdelay=300`; the `init` of
+/// initramfs-tools sleeps for all of it, and waits for a late disk without it.
+pub(crate) fn judge_delay(cmdline: &str, is_initramfs_tools: bool, context: &Context<'_>) {
+    if !is_initramfs_tools {
+        judge_wanted(
+            cmdline,
+            &rules::CMDLINE_ROOTDELAY,
+            "rootdelay",
+            "300",
+            context,
+        );
+        return;
+    }
+    let delay = last(cmdline, "rootdelay").and_then(|delay| delay.parse::<u32>().ok());
+    if let Some(seconds) = delay.filter(|&seconds| seconds > LONG_DELAY) {
+        context.find(
+            &rules::ROOTDELAY_LONG,
+            format!("`rootdelay={seconds}`: every boot sleeps for {seconds} seconds before it looks for the disk"),
+        );
     }
 }
 

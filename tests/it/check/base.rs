@@ -30,7 +30,18 @@ const LEFT_OUT: &[&str] = &[
 /// Parts of Python's library that are looked at.
 const PYTHON_KEPT: &[&str] = &["encodings", "os.py"];
 /// Modules of the kernel that are looked at; the lists of modules name them all.
-const MODULES_KEPT: &[&str] = &["hv_", "udf", "fat", "vfat", "crc-itu-t", "cdrom"];
+const MODULES_KEPT: &[&str] = &[
+    "hv_",
+    "udf",
+    "fat",
+    "vfat",
+    "crc-itu-t",
+    "cdrom",
+    "sr_mod",
+    "scsi_",
+    "ata_piix",
+    "libata",
+];
 /// Modules of GRUB without which it does not start a kernel, and its list of commands.
 const GRUB_MODULES: &[&str] = &["normal.mod", "linux.mod", "command.lst"];
 /// The kernel's command line as the guide wants it.

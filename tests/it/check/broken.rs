@@ -8,7 +8,7 @@ use super::base::{self, base, grub_cfg};
 use super::tools::{Folder, check, ids, output};
 
 /// Findings of the image that was prepared right.
-pub(crate) const RIGHT: &[&str] = &["agent-version", "size-upload"];
+pub(crate) const RIGHT: &[&str] = &["agent-version", "cmdline-rootdelay-long", "size-upload"];
 
 /// A copy of the right image with a root file system that is changed by debugfs.
 pub(crate) struct Broken {
@@ -114,6 +114,11 @@ impl Broken {
         let decides = |level| level == Level::Error || level == Level::Unknown;
         let ready = !report.findings.iter().any(|finding| decides(finding.level));
         assert_eq!(report.ready, ready);
+    }
+
+    /// Asserts which findings come where no initial RAM disk is read.
+    pub(crate) fn expect_before_initrd(self, more: &[&str]) {
+        self.expect_change(more, &["cmdline-rootdelay-long"]);
     }
 
     pub(crate) fn expect(self, more: &[&str]) {

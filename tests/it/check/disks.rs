@@ -12,7 +12,7 @@ use super::tools::{
 use crate::harness::Loop;
 
 /// Findings of the right system beside the upload's size, which every image has.
-const SYSTEM: &[&str] = &["agent-version"];
+const SYSTEM: &[&str] = &["agent-version", "cmdline-rootdelay-long"];
 
 fn generation(generation: Generation) -> Options {
     Options {

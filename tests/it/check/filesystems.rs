@@ -11,7 +11,7 @@ use super::tools::{self, Folder, MIB, check, ids, run, run_with_input};
 use crate::harness::Loop;
 
 /// Findings of the right system on ext4.
-const SYSTEM: &[&str] = &["agent-version", "size-upload"];
+const SYSTEM: &[&str] = &["agent-version", "cmdline-rootdelay-long", "size-upload"];
 const FSTAB: &str = "/dev/sda2 /boot/efi vfat umask=0077 0 1\n";
 
 /// The right image with another file system in place of its root.

@@ -47,6 +47,16 @@ pub(crate) enum Unpacked {
     Files(Initrd),
 }
 
+impl Unpacked {
+    /// Whether initramfs-tools made them, as far as is known.
+    pub(crate) fn is_initramfs_tools(&self) -> bool {
+        match self {
+            Self::Files(initrd) => contained(|| initrd.is_initramfs_tools()).unwrap_or(false),
+            Self::None | Self::Unread => false,
+        }
+    }
+}
+
 /// Unpacks the initial RAM disks of a boot.
 pub(crate) fn unpack(
     boot: &Boot,
@@ -188,7 +198,7 @@ impl Initrd {
 
     /// Whether it was made by initramfs-tools, which takes the root file system from the command
     /// line only.
-    pub(crate) fn needs_root_name(&self) -> Result<bool, Unread> {
+    pub(crate) fn is_initramfs_tools(&self) -> Result<bool, Unread> {
         Ok(self.tree.exists("/scripts/local")? && self.tree.exists("/scripts/functions")?)
     }
 

@@ -26,8 +26,20 @@ const MAX_DEPTH: u32 = 8;
 struct Interfaces {
     /// Patterns of names that are brought up, with whether that is as they appear.
     automatic: Vec<(String, bool)>,
-    /// Name, method for IPv4 or IPv6, place.
-    defined: Vec<(String, String, String, Place)>,
+    defined: Vec<Stanza>,
+}
+
+/// How an interface is configured.
+#[derive(Debug)]
+struct Stanza {
+    /// Pattern of names.
+    name: String,
+    /// `inet` or `inet6`.
+    family: String,
+    method: String,
+    place: Place,
+    /// Commands that must succeed before it is configured, with their lines.
+    before: Vec<(u32, String)>,
 }
 
 pub(super) fn look(system: &System, card: &Card, units: &Units<'_>) -> Result<Way, Unread> {
@@ -47,15 +59,12 @@ pub(super) fn look(system: &System, card: &Card, units: &Units<'_>) -> Result<Wa
         .iter()
         .filter(|(pattern, _)| matches(pattern, name))
         .collect();
-    let defined = interfaces
-        .defined
-        .iter()
-        .filter(|(pattern, ..)| matches(pattern, name));
-    let Some((_, _, method, place)) = defined.clone().find(|(_, family, ..)| family == "inet")
-    else {
+    let mut defined = interfaces.defined.iter();
+    let Some(stanza) = defined.find(|s| matches(&s.name, name) && s.family == "inet") else {
         let why = format!("no stanza of `{PATH}` defines {name} for IPv4");
         return Ok(Way::Nothing(Place::new(why, PATH, 0)));
     };
+    let Stanza { method, place, .. } = stanza;
     if automatic.is_empty() {
         let why = format!(
             "`{}` defines {name} and does not bring it up (`auto` or `allow-hotplug`)",
@@ -86,6 +95,9 @@ pub(super) fn look(system: &System, card: &Card, units: &Units<'_>) -> Result<Wa
                 obstacle.line,
             )));
         }
+    }
+    if let Some(way) = stanza.held_up(tree)? {
+        return Ok(way);
     }
     Ok(match method.as_str() {
         "dhcp" => match dhcp_client(tree)? {
@@ -125,6 +137,57 @@ pub(super) fn dhcp_client(tree: &Tree) -> Result<Result<String, String>, Unread>
     })))
 }
 
+impl Stanza {
+    /// What keeps the interface from being configured: a command before it that fails, or of which
+    /// it is not known whether it does.
+    fn held_up(&self, tree: &Tree) -> Result<Option<Way>, Unread> {
+        for (line, command) in &self.before {
+            let place = |why: String| Place::new(why, &self.place.path, *line);
+            match outcome(tree, command)? {
+                Some(true) => {}
+                Some(false) => {
+                    let why = format!("`{command}` fails, which is run before it");
+                    return Ok(Some(Way::Nothing(place(why))));
+                }
+                None => {
+                    let why = format!("`{command}` is run before it, and must succeed");
+                    return Ok(Some(Way::Unknown(place(why))));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a command of the shell succeeds; `None` if that cannot be told.
+fn outcome(tree: &Tree, command: &str) -> Result<Option<bool>, Unread> {
+    let last = command.rsplit("||").next().unwrap_or_default().trim();
+    if command.contains("||") && matches!(last, "true" | "/bin/true" | ":" | "exit 0") {
+        return Ok(Some(true));
+    }
+    let program = command.split_whitespace().next().unwrap_or_default();
+    match program {
+        "" | "true" | "/bin/true" | "/usr/bin/true" | ":" | "sleep" | "echo" | "logger" => {
+            return Ok(Some(true));
+        }
+        "false" | "/bin/false" | "/usr/bin/false" => return Ok(Some(false)),
+        _ => {}
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if !program.chars().all(is_plain) || command.contains("||") {
+        return Ok(None);
+    }
+    let is_builtin = matches!(
+        program,
+        "exit" | "if" | "for" | "test" | "export" | "cd" | "set"
+    );
+    let is_there = match program.starts_with('/') {
+        true => tree.is_file(program)?,
+        false => is_builtin || elf::in_search_path(tree, program)?.is_some(),
+    };
+    Ok((!is_there).then_some(false))
+}
+
 impl Interfaces {
     fn read(&mut self, tree: &Tree, path: &str, depth: u32) -> Result<(), Unread> {
         let Some(text) = tree.text(path)? else {
@@ -149,13 +212,18 @@ impl Interfaces {
                 ["allow-hotplug", ref names @ ..] => self.add(names, true),
                 ["no-auto-down" | "no-scripts", ..] => {}
                 ["iface", name, family, method, ..] => {
-                    let place = Place::new("", path, number);
-                    self.defined.push((
-                        name.to_owned(),
-                        family.to_owned(),
-                        method.to_owned(),
-                        place,
-                    ));
+                    self.defined.push(Stanza {
+                        name: name.to_owned(),
+                        family: family.to_owned(),
+                        method: method.to_owned(),
+                        place: Place::new("", path, number),
+                        before: Vec::new(),
+                    });
+                }
+                ["pre-up", ref command @ ..] => {
+                    if let Some(stanza) = self.defined.last_mut() {
+                        stanza.before.push((number, command.join(" ")));
+                    }
                 }
                 ["source", pattern] => {
                     for found in expand(tree, pattern)? {

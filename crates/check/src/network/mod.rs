@@ -1,5 +1,6 @@
 //! What brings up the network: whether something configures `eth0` by DHCP.
 
+mod card;
 mod ifcfg;
 mod ifupdown;
 mod netplan;
@@ -17,13 +18,10 @@ use crate::system::System;
 use crate::system::units::Units;
 use crate::unread::Unread;
 
+use card::Card;
 pub(crate) use patterns::matches;
-use patterns::{ini_value, matches_any};
 
-/// The name that the kernel gives the first network card of Hyper-V; no policy of systemd gives
-/// it another.
-const INTERFACE: &str = "eth0";
-/// Its driver.
+/// The driver of the network card of Hyper-V.
 const DRIVER: &str = "hv_netvsc";
 /// Services that bring up every card with DHCP.
 const DHCP_SERVICES: [&str; 3] = ["dhcpcd.service", "dhcpcd5.service", "dhclient.service"];
@@ -88,43 +86,6 @@ impl Place {
     }
 }
 
-/// The names that the network card may have.
-pub(super) struct Card {
-    names: Vec<String>,
-}
-
-impl Card {
-    /// The names, with those that files of udev give it.
-    fn read(tree: &Tree) -> Result<Self, Unread> {
-        let mut names = vec![INTERFACE.to_owned()];
-        for (_, text) in tree.texts_in("/etc/systemd/network", ".link")? {
-            let is_bound = ["MACAddress", "Path", "Driver"]
-                .iter()
-                .filter_map(|key| ini_value(&text, "Match", key))
-                .any(|value| value != DRIVER && value != "*");
-            let original = ini_value(&text, "Match", "OriginalName").unwrap_or("*");
-            if let Some(name) = ini_value(&text, "Link", "Name")
-                && !is_bound
-                && matches_any(original, INTERFACE)
-            {
-                names = vec![name.to_owned()];
-                break;
-            }
-        }
-        Ok(Self { names })
-    }
-
-    /// Whether a list of patterns fits a name of the card.
-    pub(super) fn fits(&self, patterns: &str) -> bool {
-        self.names.iter().any(|name| matches_any(patterns, name))
-    }
-
-    /// Its name.
-    pub(super) fn name(&self) -> &str {
-        self.names.first().map_or(INTERFACE, String::as_str)
-    }
-}
-
 /// Judges the network.
 pub(crate) fn judge(
     system: &System,
@@ -153,7 +114,13 @@ pub(crate) fn judge(
     if cloud_init.configures_network {
         ways.push(of_cloud_init(system, units)?);
     }
-    conclude(&ways, &card, context);
+    match card.unsure() {
+        Some(place) => {
+            let rule = &rules::NETWORK_UNKNOWN;
+            context.find_at(rule, &place.path, place.line, place.why.clone());
+        }
+        None => conclude(&ways, &card, context),
+    }
     judge_sriov(&system.tree, &ways, context)
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Card, DRIVER, Place, Way, matches_any};
+use super::patterns::matches_any;
+use super::{Card, DRIVER, Place, Way};
 use crate::elf;
 use crate::system::System;
 use crate::system::units::Units;

@@ -2,7 +2,8 @@
 //!
 //! Source: the manuals NetworkManager.conf(5) and nm-settings-keyfile(5).
 
-use super::{Card, Place, Way, ini_value};
+use super::patterns::ini_value;
+use super::{Card, Place, Way};
 use crate::files::Tree;
 use crate::system::System;
 use crate::system::units::{Units, is_yes};

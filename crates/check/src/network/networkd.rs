@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Card, DRIVER, Place, Way, ini_value, matches_any};
+use super::patterns::{ini_value, matches_any};
+use super::{Card, DRIVER, Place, Way};
 use crate::files::Tree;
 use crate::system::System;
 use crate::system::units::{Units, is_yes};
@@ -189,9 +190,7 @@ mod tests {
 
     #[test]
     fn conditions() {
-        let card = Card {
-            names: vec!["eth0".to_owned()],
-        };
+        let card = Card::unnamed();
         let fits = |text: &str| fits(text, &card);
         assert_eq!(fits("[Match]\nName=eth0\n"), Some(true));
         assert_eq!(fits("[Match]\nName=en*\n"), Some(false));

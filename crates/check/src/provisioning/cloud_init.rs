@@ -155,7 +155,7 @@ impl CloudInit {
                     why = why.or(Some((format!("`{name}` {}", found.0), found.1, 0)));
                     continue;
                 }
-                match units.obstacle(name, &system.accounts, 0)? {
+                match units.obstacle_of_administrator(name, &system.accounts)? {
                     None => runs = true,
                     Some(found) => why = Some((found.why, found.path, found.line)),
                 }

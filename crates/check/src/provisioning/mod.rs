@@ -92,7 +92,7 @@ fn azure_init(system: &System, units: &Units<'_>, context: &Context<'_>) -> Resu
         );
         return Ok(false);
     }
-    if let Some(obstacle) = units.obstacle(name, &system.accounts, 0)? {
+    if let Some(obstacle) = units.obstacle_of_administrator(name, &system.accounts)? {
         context.find_at(
             &rules::AZURE_INIT,
             &obstacle.path,
@@ -154,10 +154,15 @@ fn judge_drive(tree: &Tree, drivers: &Drivers, context: &Context<'_>) -> Result<
         let why = match drivers.find(module, &[symbol]) {
             drivers::Driver::BuiltIn => continue,
             drivers::Driver::Missing => format!("the kernel has no `{module}`"),
-            drivers::Driver::Module => match drivers::blocking_file(tree, module)? {
-                Some(path) => format!("`{path}` keeps `{module}` from being loaded"),
-                None => continue,
-            },
+            drivers::Driver::Module => {
+                let blocking = drivers::blocking_file(tree, module)?;
+                let missing = drivers.missing_file(tree, module)?;
+                match (blocking, missing) {
+                    (Some(path), _) => format!("`{path}` keeps `{module}` from being loaded"),
+                    (None, Some(path)) => format!("`{module}` is listed, and there is no `{path}`"),
+                    (None, None) => continue,
+                }
+            }
         };
         context.find(
             rule,
@@ -176,14 +181,20 @@ fn judge_file_systems(tree: &Tree, drivers: &Drivers, context: &Context<'_>) -> 
     ] {
         let is_needed = name != "udf" || udf_is_needed;
         let driver = drivers.find(name, &[symbol]);
-        let block = match driver {
-            drivers::Driver::Module => drivers::blocking_file(tree, name)?,
-            drivers::Driver::BuiltIn | drivers::Driver::Missing => None,
+        let (block, file) = match driver {
+            drivers::Driver::Module => (
+                drivers::blocking_file(tree, name)?,
+                drivers.missing_file(tree, name)?,
+            ),
+            drivers::Driver::BuiltIn | drivers::Driver::Missing => (None, None),
         };
-        let reason = match block {
-            Some(ref path) => format!("`{path}` keeps `{name}` from being loaded"),
-            None if driver == drivers::Driver::Missing => format!("the kernel has no `{name}`"),
-            None => continue,
+        let reason = match (&block, file) {
+            (Some(path), _) => format!("`{path}` keeps `{name}` from being loaded"),
+            (None, Some(path)) => format!("`{name}` is listed, and there is no `{path}`"),
+            (None, None) if driver == drivers::Driver::Missing => {
+                format!("the kernel has no `{name}`")
+            }
+            (None, None) => continue,
         };
         match (is_needed, block) {
             (true, Some(_)) => context.find(blocked, reason),

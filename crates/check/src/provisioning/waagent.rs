@@ -106,7 +106,7 @@ fn judge_unit(
         if !units.is_started(name)? {
             continue;
         }
-        match units.obstacle(name, &system.accounts, 0)? {
+        match units.obstacle_of_administrator(name, &system.accounts)? {
             None => return Ok(()),
             Some(found) => obstacle = obstacle.or(Some(found)),
         }
@@ -194,8 +194,12 @@ fn judge_program(
     ] {
         if let Some(folder) = &package {
             let path = format!("{folder}/{file}");
-            if !tree.exists(&path)? {
-                context.find_in(rule, &path, format!("the agent's file `{path}` is missing"));
+            let found = tree.meta(&path)?;
+            // Only what makes a folder a package may be empty.
+            let is_there = found.is_some_and(|meta| meta.size > 0 || file.ends_with("__init__.py"));
+            if !is_there {
+                let message = format!("the agent's file `{path}` is missing or empty");
+                context.find_in(rule, &path, message);
                 return Ok(());
             }
         }

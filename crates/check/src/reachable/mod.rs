@@ -97,7 +97,7 @@ fn started(
                     Some(stem) => socket_service(stem, units)?,
                     None => name.to_owned(),
                 };
-                match units.obstacle(&service, &system.accounts, 0)? {
+                match units.obstacle_of_administrator(&service, &system.accounts)? {
                     None => return Ok(Some((name, is_openssh))),
                     Some(found) => why = why.or(Some(found)),
                 }

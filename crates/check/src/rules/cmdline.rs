@@ -12,7 +12,7 @@ rules! {
         "`earlyprintk=ttyS0` is not on the command line.",
         "add `earlyprintk=ttyS0` to the command line: change {args}";
     CMDLINE_ROOTDELAY: "cmdline-rootdelay", Warning, SystemRequirements,
-        "`rootdelay=300` is not on the command line.",
+        "`rootdelay=300` is not on the command line. Not asked for where initramfs-tools made the initial RAM disk.",
         "add `rootdelay=300` to the command line: change {args}";
     CMDLINE_IFNAMES: "cmdline-ifnames", Info, SystemRequirements,
         "`net.ifnames=0` is not on the command line.",
@@ -59,10 +59,7 @@ rules! {
     ROOT_FLAGS: "root-flags", Error, KernelParameters,
         "`rootflags=` has an option that the root file system refuses, so that it is not mounted.",
         "correct or remove `rootflags=`: change {args}";
-    CMDLINE_INIT: "cmdline-init", Error, KernelParameters,
-        "`init=` names a program that is not there.",
-        "correct or remove `init=`: change {args}";
     ROOTDELAY_LONG: "cmdline-rootdelay-long", Info, KernelParameters,
-        "`rootdelay=300` is there as the guide asks; with initramfs-tools a boot whose disk is late or missing waits for all of the five minutes.",
-        "nothing, or a smaller number where boots are slow";
+        "`rootdelay=` is there as the guide asks; with initramfs-tools every boot sleeps that long before it looks for the disk.",
+        "nothing, or remove it where boots are to be quick: initramfs-tools waits 30 seconds for a disk that is late without it";
 }

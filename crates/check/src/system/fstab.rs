@@ -176,6 +176,11 @@ pub(crate) fn mounts(lines: &[Result<Line, u32>], volumes: &Volumes) -> Vec<Moun
     mounts
 }
 
+/// Whether the kernel mounts the root read-only, so that something has to make it writable.
+pub(crate) fn starts_read_only(cmdline: &str) -> bool {
+    has_word(cmdline, "ro") && !has_word(cmdline, "rw")
+}
+
 /// Judges the lines.
 pub(crate) fn judge(
     text: Option<&str>,
@@ -189,7 +194,7 @@ pub(crate) fn judge(
     let find = |rule: &Rule, line: u32, message: String| {
         context.find_at(rule, PATH, line, message);
     };
-    let stays_read_only = has_word(cmdline, "ro") && !has_word(cmdline, "rw");
+    let stays_read_only = starts_read_only(cmdline);
     let of_root = lines
         .iter()
         .flatten()

@@ -30,6 +30,8 @@ const CORE_UNITS: [&str; 6] = [
     "systemd-udevd.service",
     "systemd-tmpfiles-setup.service",
 ];
+/// What makes a root writable that the kernel mounted read-only, as its line in fstab says.
+const REMOUNT_UNIT: &str = "systemd-remount-fs.service";
 /// Targets in which no service of the system runs.
 const DEAD_TARGETS: [&str; 10] = [
     "rescue.target",
@@ -259,7 +261,8 @@ pub(crate) fn judge_units<'s>(
             format!("the machine starts `{resolved}`, which does not start `multi-user.target`"),
         );
     }
-    for name in CORE_UNITS {
+    let remount = fstab::starts_read_only(&system.cmdline).then_some(REMOUNT_UNIT);
+    for name in CORE_UNITS.into_iter().chain(remount) {
         if let Some(obstacle) = units.obstacle(name, &system.accounts, 0)? {
             let rule = match obstacle.is_unsure {
                 true => &rules::ROOT_UNREADABLE,

@@ -99,7 +99,10 @@ fn makes_host_keys(
         .is_none_or(|v| !matches!(v.as_str(), "cloud-init" | "disabled"));
     let mut runs = false;
     for name in ["walinuxagent.service", "waagent.service"] {
-        runs |= units.is_started(name)? && units.obstacle(name, &system.accounts, 0)?.is_none();
+        runs |= units.is_started(name)?
+            && units
+                .obstacle_of_administrator(name, &system.accounts)?
+                .is_none();
     }
     Ok(regenerates && provisions && runs)
 }

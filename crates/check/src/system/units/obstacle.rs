@@ -81,6 +81,22 @@ impl Units<'_> {
         self.failing_start(name, &unit, accounts)
     }
 
+    /// What keeps a unit from running as one that administers the machine over the network, as an
+    /// SSH server and an agent do; `None` if nothing does.
+    pub(crate) fn obstacle_of_administrator(
+        &self,
+        name: &str,
+        accounts: &Accounts,
+    ) -> Result<Option<Obstacle>, Unread> {
+        if let Some(obstacle) = self.obstacle(name, accounts, 0)? {
+            return Ok(Some(obstacle));
+        }
+        Ok(match self.load(name)? {
+            Load::Found(unit) => confinement(name, &unit),
+            Load::Missing | Load::Masked(_) | Load::Dangling(_) => None,
+        })
+    }
+
     fn failing_start(
         &self,
         name: &str,
@@ -190,3 +206,50 @@ impl Units<'_> {
         Ok((holds == inverted).then(|| format!("`{}={value}` does not hold", setting.key)))
     }
 }
+
+/// The setting by which a service has not root's rights, the network or the homes of users: man
+/// systemd.exec and systemd.resource-control.
+fn confinement(name: &str, unit: &Unit) -> Option<Obstacle> {
+    for (key, is_fatal) in CONFINING {
+        for setting in unit.all("Service", key) {
+            let (key, value) = (&setting.key, &setting.value);
+            let Some(is_sure) = is_fatal(value.trim()) else {
+                continue;
+            };
+            let mut obstacle = setting.obstacle(match is_sure {
+                true => format!("`{key}={value}` keeps `{name}` from its work"),
+                false => format!("whether `{name}` works with `{key}={value}` is not known"),
+            });
+            obstacle.is_unsure = !is_sure;
+            return Some(obstacle);
+        }
+    }
+    None
+}
+
+/// Whether a value takes something away: for sure, perhaps, or not at all.
+type Takes = fn(&str) -> Option<bool>;
+
+const CONFINING: [(&str, Takes); 10] = [
+    ("User", |user| {
+        (!matches!(user, "root" | "0")).then_some(true)
+    }),
+    ("DynamicUser", |value| is_yes(value).then_some(true)),
+    ("PrivateNetwork", |value| is_yes(value).then_some(true)),
+    ("PrivateUsers", |value| is_yes(value).then_some(true)),
+    ("ProtectHome", |value| match value {
+        "read-only" => Some(false),
+        "tmpfs" => Some(true),
+        value => is_yes(value).then_some(true),
+    }),
+    ("ProtectSystem", |value| {
+        (value == "strict").then_some(false)
+    }),
+    ("IPAddressDeny", |_| Some(false)),
+    ("RestrictAddressFamilies", |value| {
+        let has_network = value.split_whitespace().any(|family| family == "AF_INET");
+        (!has_network || value.starts_with('~')).then_some(value == "none")
+    }),
+    ("CapabilityBoundingSet", |_| Some(false)),
+    ("SystemCallFilter", |_| Some(false)),
+];

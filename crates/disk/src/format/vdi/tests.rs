@@ -38,7 +38,7 @@ fn small() -> Writer {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 48 }))]
 
     #[test]
     fn reads_equal_the_model(image in image(), requests in requests()) {

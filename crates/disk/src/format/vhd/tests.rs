@@ -51,7 +51,7 @@ fn fixed(creator: &[u8; 4], geometry: (u16, u8, u8), size: usize) -> Writer {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
 
     #[test]
     fn reads_equal_the_model(image in image(), requests in requests()) {

@@ -47,7 +47,7 @@ fn text(create_type: &str, extents: &str) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 48 }))]
 
     #[test]
     fn reads_equal_the_model(image in image(), requests in requests()) {

@@ -80,7 +80,7 @@ fn version_2() -> Writer {
 
 proptest! {
     // Whole images are slow without optimisation.
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 96 }))]
 
     #[test]
     fn reads_equal_the_model(
