@@ -7,7 +7,7 @@ TWINS = [
     ("B", "all", "as it is", "right", lambda c: c),
     # container
     ("A", "container", "the GPT is wiped", "fatal", lambda c: c.raw(512, bytes(34 * 512)).raw(1400 * MIB - 512, bytes(512))),
-    ("A", "container", "the header of the GPT is damaged", "fatal", lambda c: c.raw(512 + 40, b"\xff" * 8)),
+    ("A", "container", "the header of the GPT is damaged", "fatal", lambda c: c.raw(512 + 40, b"\xff" * 8), G1),
     ("A", "container", "the boot record is no boot record", "fatal", lambda c: c.raw(510, b"\0\0").raw(512, bytes(34 * 512)).raw(1400 * MIB - 512, bytes(512))),
     ("A", "container", "the superblock is wiped", "fatal", lambda c: c.raw(ROOT + 1024, bytes(1024))),
     ("A", "container", "the file is cut off", "fatal", lambda c: os.truncate(c.disk, 700 * MIB)),

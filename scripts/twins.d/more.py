@@ -108,7 +108,7 @@ TWINS = [
     ("C", "all", "with a unified kernel image", "right", uki),
     # container
     ("C", "container", "the header of the GPT is zeros", "fatal", lambda c: c.raw(512, bytes(512))),
-    ("A", "container", "an entry of the GPT does not fit its sum", "fatal", table_with_wrong_sum),
+    ("A", "container", "an entry of the GPT does not fit its sum", "fatal", table_with_wrong_sum, G1),
     ("C", "container", "the root begins elsewhere", "fatal", lambda c: run("sgdisk", "-d", "3", "-n", f"3:{C_ROOT // 512 + 2048}:0", c.disk)),
     ("C", "container", "the disk ends within the root", "fatal", lambda c: os.truncate(c.disk, 900 * MIB)),
     ("B", "container", "zeros", "fatal", lambda c: (os.truncate(c.disk, 0), os.truncate(c.disk, SIZE))),

@@ -113,6 +113,11 @@ class Copy:
         script.append(f"sif {within} mode 0{0o100000 | mode:o}")
         return self
 
+    def folder_mode(self, path, mode):
+        within, script = self.place(path)
+        script.append(f"sif {within} mode 0{0o040000 | mode:o}")
+        return self
+
     def owner(self, path, uid):
         within, script = self.place(path)
         script.append(f"sif {within} uid {uid}")

@@ -28,7 +28,16 @@ const LEFT_OUT: &[&str] = &[
     "var/lib/apt/lists",
 ];
 /// Parts of Python's library that are looked at.
-const PYTHON_KEPT: &[&str] = &["encodings", "os.py"];
+const PYTHON_KEPT: &[&str] = &[
+    "encodings",
+    "os.py",
+    "re",
+    "json",
+    "socket.py",
+    "subprocess.py",
+    "threading.py",
+    "xml",
+];
 /// Modules of the kernel that are looked at; the lists of modules name them all.
 const MODULES_KEPT: &[&str] = &[
     "hv_",

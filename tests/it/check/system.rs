@@ -247,10 +247,13 @@ fn initial_ram_disks() {
         .expect_before_initrd(&["initrd-missing"]);
     // Another maker's, which does not sleep for `rootdelay=`, and for which the guide asks for it.
     let other = unpacked.without(&["scripts/functions"]);
-    with(&other).expect_change(&[], &["cmdline-rootdelay-long"]);
+    with(&other).expect_change(&["initrd-parts"], &["cmdline-rootdelay-long"]);
     with(&other)
         .cmdline(&CMDLINE.replacen("rootdelay=300 ", "", 1))
-        .expect_change(&["cmdline-rootdelay"], &["cmdline-rootdelay-long"]);
+        .expect_change(
+            &["cmdline-rootdelay", "initrd-parts"],
+            &["cmdline-rootdelay-long"],
+        );
     // Built into the kernel, they need not be in the initrd.
     let built_in = format!("/usr/lib/modules/{}/modules.builtin", kernel());
     let broken = with(&lacking);
@@ -569,6 +572,84 @@ fn what_comes_before_the_network() {
     rule("KERNEL==\"wlan*\", NAME=\"lan0\"").expect(&[]);
     rule("DRIVERS==\"mlx5_core\", NAME=\"vf0\"").expect(&[]);
     rule("PROGRAM==\"/bin/name\", NAME=\"%c\"").expect(&["network-unknown"]);
+}
+
+#[test]
+fn what_the_initial_ram_disk_goes_by() {
+    let path = format!("/boot/initrd.img-{}", kernel());
+    let unpacked = Unpacked::new();
+    for gone in ["scripts/local", "conf/arch.conf", "80-drivers.rules"] {
+        Broken::new()
+            .write(&path, unpacked.without(&[gone]))
+            .expect(&["initrd-parts"]);
+    }
+}
+
+#[test]
+fn what_the_system_goes_by() {
+    let fstab = |options: &str| {
+        Broken::new().write("/etc/fstab", format!("/dev/sda3 / ext4 {options} 0 1\n"))
+    };
+    fstab("noatime,x-systemd.growfs,errors=remount-ro").expect(&[]);
+    fstab("errors=remount-ro,nonsense").expect(&["fstab-unknown"]);
+    fstab("compress=zstd").expect(&["fstab-root"]);
+    let users = |text: &str| Broken::new().write("/etc/nsswitch.conf", text);
+    users("passwd: ldap [NOTFOUND=return] files\n").expect(&[]);
+    users("# passwd: files\npasswd: ldap\n").expect(&["nsswitch"]);
+    let rules = "/usr/lib/udev/rules.d/80-drivers.rules";
+    Broken::new().remove(rules).expect(&["system-file"]);
+    Broken::new()
+        .link("/etc/udev/rules.d/80-drivers.rules", "/dev/null")
+        .expect(&["system-file"]);
+    Broken::new()
+        .command("sif /home mode 040700")
+        .expect(&["system-file"]);
+    for (words, finding) in [
+        ("nomodule", "cmdline-blacklist"),
+        ("mem=64M", "cmdline-memory"),
+        ("rootflags=nonsense", "root-flags-unknown"),
+    ] {
+        Broken::new()
+            .cmdline(&format!("{CMDLINE} {words}"))
+            .expect(&[finding]);
+    }
+    Broken::new()
+        .cmdline(&format!("{CMDLINE} mem=4G rootflags=data=ordered"))
+        .expect(&[]);
+}
+
+#[test]
+fn what_agent_network_and_server_go_by() {
+    Broken::new()
+        .remove("/usr/lib/python3.11/socket.py")
+        .expect(&["agent-program"]);
+    Broken::new()
+        .write("/etc/default/useradd", "SHELL=/bin/zsh\n")
+        .expect(&["login-shell"]);
+    Broken::new()
+        .remove("/usr/bin/ip")
+        .expect(&["network-none"]);
+    Broken::new()
+        .remove("/usr/sbin/dhclient-script")
+        .expect(&["network-none"]);
+    Broken::new()
+        .write(
+            "/etc/network/interfaces",
+            "auto lo eth0\nnonsense here\niface lo inet loopback\niface eth0 inet dhcp\n",
+        )
+        .expect(&["network-none"]);
+    let sshd = |line: &str| {
+        let conf = "/etc/ssh/sshd_config";
+        let text = Broken::new().text(conf);
+        Broken::new().write(conf, format!("{line}\n{text}"))
+    };
+    sshd("Ciphers aes256-ctr,aes128-gcm@openssh.com").expect(&[]);
+    sshd("KexAlgorithms -nonsense").expect(&[]);
+    sshd("KexAlgorithms nonsense").expect(&["sshd-config"]);
+    let elsewhere = "AuthorizedKeysFile /etc/ssh/keys/%u\nPasswordAuthentication no\n\
+                     KbdInteractiveAuthentication no";
+    sshd(elsewhere).expect(&["sshd-authentication"]);
+    sshd("AuthorizedKeysFile %h/.ssh/authorized_keys").expect(&[]);
 }
 
 #[test]

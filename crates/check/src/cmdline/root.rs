@@ -3,7 +3,7 @@
 use crate::content::Content;
 use crate::context::Context;
 use crate::loader::Boot;
-use crate::mount_options;
+use crate::mount_options::{self, Refusal};
 use crate::report::Stage;
 use crate::rules::Rule;
 use crate::rules::cmdline as rules;
@@ -57,11 +57,15 @@ pub(crate) fn follow<'v>(
     let root = resolve(name, "root=", volumes, &find);
     if let Root::On(volume) = root {
         let flags = last(cmdline, "rootflags").unwrap_or_default().split(',');
-        if let Some(flag) = mount_options::refused(volume.content, flags) {
+        if let Some((flag, refusal)) = mount_options::refused(volume.content, flags) {
             let found = volume.content.name();
+            let (rule, does) = match refusal {
+                Refusal::Sure => (&rules::ROOT_FLAGS, "refuses"),
+                Refusal::Unsure => (&rules::ROOT_FLAGS_UNKNOWN, "may refuse"),
+            };
             find(
-                &rules::ROOT_FLAGS,
-                format!("`rootflags=` has `{flag}`, which {found} refuses"),
+                rule,
+                format!("`rootflags=` has `{flag}`, which {found} {does}"),
             );
         }
         let kind = last(cmdline, "rootfstype").unwrap_or_default();
@@ -138,6 +142,9 @@ pub(crate) fn resolve<'v>(
     }
 }
 
+/// Least memory with which a system comes up, in bytes.
+const LEAST_MEMORY: u64 = 192 << 20;
+
 fn judge_words(cmdline: &str, find: &dyn Fn(&Rule, String)) {
     let words = RESCUE_WORDS.iter().find(|word| has_word(cmdline, word));
     let target = ["systemd.unit", "rd.systemd.unit"]
@@ -159,6 +166,16 @@ fn judge_words(cmdline: &str, find: &dyn Fn(&Rule, String)) {
             "`acpi=off` is on the command line, and Hyper-V's bus is found by ACPI".to_owned(),
         );
     }
+    if has_word(cmdline, "nomodule") {
+        let message = "`nomodule` on the command line keeps every module from being loaded";
+        find(&rules::CMDLINE_BLACKLIST, message.to_owned());
+    }
+    if let Some(limit) = last(cmdline, "mem")
+        && memory(limit).is_some_and(|bytes| bytes < LEAST_MEMORY)
+    {
+        let message = format!("`mem={limit}` leaves too little memory to start a system");
+        find(&rules::CMDLINE_MEMORY, message);
+    }
     for list in [
         "modprobe.blacklist",
         "module_blacklist",
@@ -177,6 +194,19 @@ fn judge_words(cmdline: &str, find: &dyn Fn(&Rule, String)) {
             }
         }
     }
+}
+
+/// A number of bytes as the kernel reads it, with a suffix for powers of 1024.
+fn memory(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// Whether a type of file system is that of a content.

@@ -2,6 +2,7 @@
 
 mod archive;
 mod logical;
+mod parts;
 mod without;
 
 use std::collections::BTreeSet;
@@ -199,7 +200,7 @@ impl Initrd {
     /// Whether it was made by initramfs-tools, which takes the root file system from the command
     /// line only.
     pub(crate) fn is_initramfs_tools(&self) -> Result<bool, Unread> {
-        Ok(self.tree.exists("/scripts/local")? && self.tree.exists("/scripts/functions")?)
+        Ok(self.tree.exists("/scripts/functions")?)
     }
 
     /// Judges whether it starts, and brings up the disk.
@@ -211,6 +212,7 @@ impl Initrd {
     ) -> Result<(), Unread> {
         self.judge_init(needs.cmdline, context)?;
         self.judge_udev(context)?;
+        self.judge_parts(needs, context)?;
         self.judge_modules(needs, context)?;
         self.judge_logical(needs, &self.modules(needs.release), volumes, context)?;
         self.judge_blocks(context)?;

@@ -20,6 +20,20 @@ const HOTPLUG: [&str; 3] = [
     "/usr/lib/udev/net.agent",
 ];
 const MAX_DEPTH: u32 = 8;
+/// Words with which a stanza begins, besides those with `allow-`.
+const KEYWORDS: [&str; 9] = [
+    "auto",
+    "iface",
+    "mapping",
+    "source",
+    "source-directory",
+    "no-auto-down",
+    "no-scripts",
+    "rename",
+    "template",
+];
+/// What dhclient runs to configure the interface.
+const DHCLIENT_SCRIPT: [&str; 2] = ["/sbin/dhclient-script", "/usr/sbin/dhclient-script"];
 
 /// A definition of an interface.
 #[derive(Debug, Default)]
@@ -27,6 +41,8 @@ struct Interfaces {
     /// Patterns of names that are brought up, with whether that is as they appear.
     automatic: Vec<(String, bool)>,
     defined: Vec<Stanza>,
+    /// File and line of an option that belongs to nothing.
+    misplaced: Option<(String, u32)>,
 }
 
 /// How an interface is configured.
@@ -71,6 +87,16 @@ pub(super) fn look(system: &System, card: &Card, units: &Units<'_>) -> Result<Wa
             place.path
         );
         return Ok(Way::Nothing(Place::new(why, &place.path, place.line)));
+    }
+    if let Some((path, line)) = &interfaces.misplaced {
+        let why = format!(
+            "line {line} of `{path}` belongs to no interface, so that ifupdown does nothing"
+        );
+        return Ok(Way::Nothing(Place::new(why, path, *line)));
+    }
+    if elf::in_search_path(tree, "ip")?.is_none() {
+        let why = "there is no `ip`, with which ifupdown brings up interfaces";
+        return Ok(Way::Nothing(Place::new(why, PATH, 0)));
     }
     if let Err(fault) = elf::judge_program(tree, &ifup)? {
         return Ok(Way::Nothing(Place::new(
@@ -128,6 +154,10 @@ pub(super) fn dhcp_client(tree: &Tree) -> Result<Result<String, String>, Unread>
             continue;
         };
         match elf::judge_program(tree, &path)? {
+            Ok(()) if name == "dhclient" && !tree.exists_any(&DHCLIENT_SCRIPT)? => {
+                let gone = "there is no `dhclient-script`, which configures the interface";
+                why = why.or(Some(gone.to_owned()));
+            }
             Ok(()) => return Ok(Ok(path)),
             Err(fault) => why = why.or(Some(format!("the DHCP client cannot run: {fault}"))),
         }
@@ -197,6 +227,7 @@ impl Interfaces {
             return Ok(());
         }
         let mut lines = (1..).zip(text.lines());
+        let mut in_stanza = false;
         while let Some((number, line)) = lines.next() {
             let mut whole = line.trim().to_owned();
             while whole.ends_with('\\') && !whole.starts_with('#') {
@@ -207,6 +238,15 @@ impl Interfaces {
                 }
             }
             let words: Vec<&str> = whole.split_whitespace().collect();
+            let is_option = match words.first() {
+                None => continue,
+                Some(first) if first.starts_with('#') => continue,
+                Some(first) => !first.starts_with("allow-") && !KEYWORDS.contains(first),
+            };
+            if is_option && !in_stanza && self.misplaced.is_none() {
+                self.misplaced = Some((path.to_owned(), number));
+            }
+            in_stanza = is_option && in_stanza || matches!(words[0], "iface" | "mapping");
             match words[..] {
                 ["auto" | "allow-auto", ref names @ ..] => self.add(names, false),
                 ["allow-hotplug", ref names @ ..] => self.add(names, true),

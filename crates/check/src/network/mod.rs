@@ -112,7 +112,7 @@ pub(crate) fn judge(
         }
     }
     if cloud_init.configures_network {
-        ways.push(of_cloud_init(system, units)?);
+        ways.push(of_cloud_init(system, units, &card)?);
     }
     match card.unsure() {
         Some(place) => {
@@ -199,7 +199,7 @@ fn judge_sriov(tree: &Tree, ways: &[Way], context: &Context<'_>) -> Result<(), U
 }
 
 /// The way that cloud-init takes: it writes the configuration for a service, which must run.
-fn of_cloud_init(system: &System, units: &Units<'_>) -> Result<Way, Unread> {
+fn of_cloud_init(system: &System, units: &Units<'_>, card: &Card) -> Result<Way, Unread> {
     let tree = &system.tree;
     let runs = |name: &str| -> Result<bool, Unread> {
         Ok(units.is_started(name)? && units.obstacle(name, &system.accounts, 0)?.is_none())
@@ -217,7 +217,10 @@ fn of_cloud_init(system: &System, units: &Units<'_>) -> Result<Way, Unread> {
     };
     let evidence = |service: &str| Ok(Way::Dhcp(format!("cloud-init, for {service}")));
     if has("netplan")? && networkd_is_usable()? {
-        return evidence("netplan");
+        return match networkd::before_netplan(tree, card)? {
+            Some(way) => Ok(way),
+            None => evidence("netplan"),
+        };
     }
     let eni = has("ifup")? && has("ifquery")? && tree.is_file("/etc/network/interfaces")?;
     if eni && runs("networking.service")? && ifupdown::dhcp_client(tree)?.is_ok() {

@@ -86,6 +86,11 @@ pub(super) fn look(system: &System, units: &Units<'_>, card: &Card) -> Result<Wa
         let why = format!("netplan leaves the network to `{unit}`, which is not started");
         return Ok(Way::Nothing(Place::new(why, &path, 0)));
     }
+    if unit == "systemd-networkd.service"
+        && let Some(way) = super::networkd::before_netplan(tree, card)?
+    {
+        return Ok(way);
+    }
     let name = card.name();
     let is_on = |key: &str| interface.get(key).is_some_and(Value::is_true);
     Ok(match () {

@@ -61,6 +61,18 @@ pub(super) fn look(system: &System, units: &Units<'_>, card: &Card) -> Result<Wa
     Ok(Way::Nothing(Place::new(why, "/etc/systemd/network", 0)))
 }
 
+/// What a file does to the card that comes before those that netplan writes; `None` where none does.
+pub(super) fn before_netplan(tree: &Tree, card: &Card) -> Result<Option<Way>, Unread> {
+    let own = format!("10-netplan-{}.network", card.name());
+    for (path, text) in files(tree)? {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if name < own.as_str() && fits(&text, card) == Some(true) {
+            return Ok(Some(configured(&path, &text, card)));
+        }
+    }
+    Ok(None)
+}
+
 /// The files in the order of their names; an empty one takes away those of other folders.
 fn files(tree: &Tree) -> Result<Vec<(String, String)>, Unread> {
     let mut files = BTreeMap::new();

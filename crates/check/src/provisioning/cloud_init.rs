@@ -17,7 +17,7 @@ const PROGRAMS: [&str; 3] = [
     "/usr/local/bin/cloud-init",
     "/usr/sbin/cloud-init",
 ];
-const CONF: &str = "/etc/cloud/cloud.cfg";
+pub(super) const CONF: &str = "/etc/cloud/cloud.cfg";
 const DISABLED: &str = "/etc/cloud/cloud-init.disabled";
 /// First version that provisions without UDF.
 const WITHOUT_UDF: [u64; 2] = [21, 2];
@@ -42,6 +42,8 @@ pub(crate) struct CloudInit {
     faults: Vec<Fault>,
     /// Whether it writes the configuration of the network.
     pub(crate) configures_network: bool,
+    /// The shell that it gives to the user.
+    pub(super) shell: Option<String>,
 }
 
 #[derive(Debug)]
@@ -198,7 +200,13 @@ impl CloudInit {
         let Some(python) = python::of_script(tree, program)? else {
             return Ok(());
         };
-        for module in ["os", "encodings", "yaml", "jinja2", "configobj", "requests"] {
+        if let Some(file) = python::missing_entry_points(tree, program)? {
+            let why = format!("cloud-init does not find where it begins: there is no `{file}`");
+            self.fault(rule, program, why);
+            return Ok(());
+        }
+        let own = ["yaml", "jinja2", "configobj", "requests"];
+        for module in python::STANDARD.into_iter().chain(own) {
             if python.module(tree, module)?.is_none() {
                 let why = format!("cloud-init's `{}` has no module `{module}`", python.program);
                 self.fault(rule, &python.program, why);
@@ -290,6 +298,11 @@ impl CloudInit {
             .filter_map(|(_, text)| crate::yaml::parse(text).ok())
             .collect();
         self.look_for_users(&values);
+        let shell = values.iter().rev().find_map(|value| {
+            let user = value.get("system_info")?.get("default_user")?;
+            Some(user.get("shell")?.text()?.to_owned())
+        });
+        self.shell = shell;
         if values.len() == whole.len() {
             self.look_for_modules(&values);
             return Ok(());

@@ -23,6 +23,9 @@ const AZURE_INIT: [&str; 3] = [
     "/usr/libexec/azure-init",
 ];
 
+/// What useradd gives a user by default.
+const USERADD_DEFAULTS: &str = "/etc/default/useradd";
+
 /// Judges the agents. `drivers` are those of the kernel, where they are known.
 pub(crate) fn judge(
     system: &System,
@@ -71,6 +74,7 @@ pub(crate) fn judge(
     if !provisioners.is_empty() {
         context.evidence(Stage::Provisioning, provisioners.join(", "));
         judge_tools(tree, context)?;
+        judge_shell(tree, cloud_init, context)?;
     }
     if let Some(drivers) = drivers.filter(|drivers| !drivers.are_unknown()) {
         judge_file_systems(tree, drivers, context)?;
@@ -134,6 +138,32 @@ fn judge_tools(tree: &Tree, context: &Context<'_>) -> Result<(), Unread> {
             &rules::USERADD,
             "there is no `useradd`, with which the agent makes the user",
         ),
+    }
+    Ok(())
+}
+
+/// Judges that the shell is there that the user gets, without which sshd lets nobody in: that of
+/// cloud-init's default user, or useradd's.
+fn judge_shell(tree: &Tree, cloud_init: &CloudInit, context: &Context<'_>) -> Result<(), Unread> {
+    let (path, shell) = match cloud_init.works {
+        true => (cloud_init::CONF, cloud_init.shell.clone()),
+        false => {
+            let text = tree.text(USERADD_DEFAULTS)?.unwrap_or_default();
+            let mut lines = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("SHELL="));
+            let shell = lines
+                .next_back()
+                .map(|shell| shell.trim_matches('"').to_owned());
+            (USERADD_DEFAULTS, shell)
+        }
+    };
+    let Some(shell) = shell.filter(|shell| shell.starts_with('/')) else {
+        return Ok(());
+    };
+    if let Err(fault) = elf::judge_program(tree, &shell)? {
+        let message = format!("the user's shell is `{shell}`: {fault}");
+        context.find_in(&rules::LOGIN_SHELL, path, message);
     }
     Ok(())
 }

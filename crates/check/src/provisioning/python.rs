@@ -66,7 +66,7 @@ impl Python {
             }
             let path = format!("{folder}/{name}");
             let is_package = tree.meta(&path)?.is_some_and(|meta| meta.is_folder());
-            if is_package && !tree.list(&path)?.is_empty() {
+            if is_package && tree.list(&path)?.iter().any(|name| name != "__pycache__") {
                 return Ok(Some(path));
             }
             for ending in [".py", ".pyc"] {
@@ -81,6 +81,45 @@ impl Python {
         }
         Ok(None)
     }
+}
+
+/// Modules of Python itself that both agents begin with.
+pub(super) const STANDARD: [&str; 8] = [
+    "os",
+    "encodings",
+    "re",
+    "json",
+    "socket",
+    "subprocess",
+    "threading",
+    "xml",
+];
+
+/// The file of entry points that a script looks for and that is not there. Source: the Python
+/// packaging guide, "Entry points specification".
+pub(super) fn missing_entry_points(tree: &Tree, script: &str) -> Result<Option<String>, Unread> {
+    let head = tree.head(script, 4096)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&head);
+    let Some((_, rest)) = text.split_once("load_entry_point('") else {
+        return Ok(None);
+    };
+    let project = rest.split(['=', '\'']).next().unwrap_or_default();
+    let prefix = format!("{}-", project.replace('-', "_"));
+    let is_its = |name: &str| {
+        let name = name.replace('-', "_");
+        name.starts_with(&prefix.replace('-', "_"))
+            && (name.ends_with(".egg_info")
+                || name.ends_with(".dist_info")
+                || name.contains("_info"))
+    };
+    for folder in folders(tree)? {
+        for name in tree.list(&folder)? {
+            if is_its(&name) && tree.is_file(&format!("{folder}/{name}/entry_points.txt"))? {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(format!("entry_points.txt of {project}")))
 }
 
 /// Folders of Python's modules.

@@ -167,12 +167,18 @@ fn judge_program(
     let Some(python) = python::of_script(tree, program)? else {
         return Ok(());
     };
-    for module in ["os", "encodings"] {
+    for module in python::STANDARD {
         if python.module(tree, module)?.is_none() {
             let message = format!("the agent's `{}` has no module `{module}`", python.program);
             context.find_in(rule, &python.program, message);
             return Ok(());
         }
+    }
+    if let Some(file) = python::missing_entry_points(tree, program)? {
+        let message =
+            format!("the Azure Linux Agent does not find where it begins: there is no `{file}`");
+        context.find_in(rule, program, message);
+        return Ok(());
     }
     // A wheel with its code in the file system; the agent can also be one archive.
     let is_archive = tree.meta(program)?.is_some_and(|meta| meta.size > 200_000);

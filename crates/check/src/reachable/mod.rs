@@ -59,7 +59,7 @@ pub(crate) fn judge(
     if is_openssh {
         let options = guards::options(unit, units, tree)?;
         let config = Config::read_with(tree, &options)?;
-        ports = sshd::judge(&config, system, context)?;
+        ports = sshd::judge(&config, system, cloud_init, context)?;
         if unit.ends_with(".socket") {
             ports = judge_socket(unit, units, context)?;
         }

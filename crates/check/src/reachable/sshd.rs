@@ -7,6 +7,7 @@ mod config;
 mod host_keys;
 
 use crate::context::Context;
+use crate::provisioning::CloudInit;
 use crate::rules::Rule;
 use crate::rules::reachable as rules;
 use crate::system::System;
@@ -22,10 +23,24 @@ pub(super) fn is_loopback(address: &str) -> bool {
     address.starts_with("127.") || address.starts_with("::1") || address.starts_with("localhost")
 }
 
+/// Keywords whose values are names of algorithms.
+const ALGORITHMS: [&str; 6] = [
+    "KexAlgorithms",
+    "Ciphers",
+    "MACs",
+    "HostKeyAlgorithms",
+    "PubkeyAcceptedAlgorithms",
+    "CASignatureAlgorithms",
+];
+const SERVER: &str = "/usr/sbin/sshd";
+/// Most bytes of the server in which names are looked for.
+const MAX_SERVER: u64 = 8 << 20;
+
 /// Judges the configuration; returns the ports on which the server listens.
 pub(super) fn judge(
     config: &Config,
     system: &System,
+    cloud_init: &CloudInit,
     context: &Context<'_>,
 ) -> Result<Vec<u16>, Unread> {
     for (setting, why, sure) in &config.faults {
@@ -46,7 +61,8 @@ pub(super) fn judge(
         context.find_in(&rules::SSHD_CONFIG, path, message);
     }
     judge_listening(config, context);
-    judge_authentication(config, system, context)?;
+    judge_algorithms(config, system, context)?;
+    judge_authentication(config, system, cloud_init, context)?;
     judge_users(config, context);
     let ports: Vec<u16> = config
         .all("Port")
@@ -98,9 +114,41 @@ fn judge_listening(config: &Config, context: &Context<'_>) {
     }
 }
 
+/// Judges that sshd knows the algorithms that are named: their names stand in its program.
+fn judge_algorithms(config: &Config, system: &System, context: &Context<'_>) -> Result<(), Unread> {
+    let mut program = None;
+    for setting in ALGORITHMS.into_iter().filter_map(|key| config.first(key)) {
+        let list = setting.values.join(",");
+        // Names that are taken away need not be known.
+        if list.starts_with('-') {
+            continue;
+        }
+        let program = match &program {
+            Some(program) => program,
+            None => program.insert(system.tree.head(SERVER, MAX_SERVER)?.unwrap_or_default()),
+        };
+        let is_known = |name: &str| {
+            let is_pattern = name.is_empty() || name.contains(['*', '?']);
+            is_pattern
+                || program
+                    .windows(name.len())
+                    .any(|window| window == name.as_bytes())
+        };
+        let mut names = list.trim_start_matches(['+', '^']).split(',');
+        if let Some(name) = names.find(|name| !is_known(name.trim()))
+            && !program.is_empty()
+        {
+            let message = format!("`{}` names `{name}`, which sshd does not know", setting.key);
+            context.find_at(&rules::SSHD_CONFIG, &setting.path, setting.line, message);
+        }
+    }
+    Ok(())
+}
+
 fn judge_authentication(
     config: &Config,
     system: &System,
+    cloud_init: &CloudInit,
     context: &Context<'_>,
 ) -> Result<(), Unread> {
     let pam = config.is_on("UsePAM", false);
@@ -120,7 +168,15 @@ fn judge_authentication(
                 .first()
                 .is_some_and(|v| !v.eq_ignore_ascii_case("none"))
         });
-    let key = config.is_on("PubkeyAuthentication", true) && (!no_file || has_command);
+    // cloud-init writes keys where sshd looks for them, and the agent into the user's home.
+    let is_found = cloud_init.works
+        || keys_file.is_none_or(|setting| {
+            let at_home =
+                |value: &String| value.trim_start_matches("%h/") == ".ssh/authorized_keys";
+            setting.values.iter().any(at_home)
+        });
+    let finds_keys = !no_file && is_found || has_command;
+    let key = config.is_on("PubkeyAuthentication", true) && finds_keys;
     let interactive = match config.first("KbdInteractiveAuthentication") {
         Some(_) => config.is_on("KbdInteractiveAuthentication", true),
         None => config.is_on("ChallengeResponseAuthentication", true),

@@ -56,9 +56,15 @@ rules! {
     CMDLINE_HYPERV: "cmdline-hyperv", Error, KernelParameters,
         "A parameter keeps the kernel from finding the devices of Hyper-V.",
         "remove the parameter from the command line: change {args}";
+    CMDLINE_MEMORY: "cmdline-memory", Error, KernelParameters,
+        "`mem=` leaves the kernel too little memory to start a system.",
+        "remove `mem=` from the command line: change {args}";
     ROOT_FLAGS: "root-flags", Error, KernelParameters,
         "`rootflags=` has an option that the root file system refuses, so that it is not mounted.",
         "correct or remove `rootflags=`: change {args}";
+    ROOT_FLAGS_UNKNOWN: "root-flags-unknown", Unknown, KernelParameters,
+        "`rootflags=` has an option that is not known of the root file system.",
+        "check by hand that the kernel's file system has the option, or remove it: change {args}";
     ROOTDELAY_LONG: "cmdline-rootdelay-long", Info, KernelParameters,
         "`rootdelay=` is there as the guide asks; with initramfs-tools every boot sleeps that long before it looks for the disk.",
         "nothing, or remove it where boots are to be quick: initramfs-tools waits 30 seconds for a disk that is late without it";

@@ -20,6 +20,9 @@ rules! {
     INITRD_INIT: "initrd-init", Error, Initramfs,
         "The program that the kernel starts from the initial RAM disk, or udev in it, is not there or cannot run.",
         "run {initrd}";
+    INITRD_PARTS: "initrd-parts", Error, Initramfs,
+        "A script, rule, unit or program is not in the initial RAM disk by which its init comes to the root file system.",
+        "run {initrd}";
     INITRD_MODULES: "initrd-modules", Error, Initramfs,
         "A driver of the disk or of the root file system, or something that it needs, is not in the initial RAM disk.",
         "run {initrd} with all drivers: {drivers}";

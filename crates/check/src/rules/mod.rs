@@ -65,6 +65,10 @@ pub(crate) enum Source {
     Sshd,
     /// The documentation of nftables.
     Nftables,
+    /// The manual of the name service switch.
+    Nsswitch,
+    /// The manual of the program that makes users.
+    Useradd,
 }
 
 impl Source {
@@ -100,6 +104,8 @@ impl Source {
             Self::Accelerated => "(accelerated networking)",
             Self::Sshd => "(sshd_config)",
             Self::Nftables => "(nft)",
+            Self::Nsswitch => "(nsswitch.conf)",
+            Self::Useradd => "(useradd)",
         }
     }
 
@@ -152,6 +158,8 @@ impl Source {
                 "https://learn.microsoft.com/en-us/azure/virtual-network/accelerated-networking-how-it-works"
             }
             Self::Sshd => "https://man.openbsd.org/sshd_config",
+            Self::Nsswitch => "https://man7.org/linux/man-pages/man5/nsswitch.conf.5.html",
+            Self::Useradd => "https://man7.org/linux/man-pages/man8/useradd.8.html",
             Self::Nftables => "https://wiki.nftables.org/wiki-nftables/index.php/Main_Page",
         }
     }

@@ -101,6 +101,9 @@ rules! {
     USERADD: "useradd", Error, Waagent,
         "The program is missing with which the agent makes the user.",
         "install `passwd` (Debian) or `shadow-utils` with {install}";
+    LOGIN_SHELL: "login-shell", Error, Useradd,
+        "The shell that the user gets is not there or cannot run; sshd lets nobody in whose shell is missing.",
+        "install the shell with {install}, or correct `SHELL=` in `/etc/default/useradd` or `shell:` in `/etc/cloud/cloud.cfg`";
     DVD_DRIVE: "dvd-drive", Error, DvdDrive,
         "The kernel has no driver for the DVD drive that the configuration of a new machine comes on (`sr_mod`; for generation 1 `ata_piix` too), or it is kept from being loaded.",
         "install a kernel with the modules `sr_mod` and `ata_piix`, and remove lines against them from `/etc/modprobe.d`";

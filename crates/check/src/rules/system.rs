@@ -47,6 +47,9 @@ rules! {
     SYSTEM_FILE: "system-file", Error, Systemd,
         "A file is missing that every system needs.",
         "restore the file from its package";
+    NSSWITCH: "nsswitch", Error, Nsswitch,
+        "Users are not looked for in `/etc/passwd`, so that no service finds the user as whom it runs.",
+        "add `files` to the line `passwd:` of `/etc/nsswitch.conf`";
     INIT: "init", Error, Linker,
         "The first program of the system is not there, cannot run, or is none that starts services.",
         "install the package of init again, such as `systemd-sysv`";

@@ -5,6 +5,7 @@ use crate::cmdline::{has_word, last};
 use crate::context::Context;
 use crate::drivers::Drivers;
 use crate::family::Family;
+use crate::files::Tree;
 use crate::rules::system as rules;
 use crate::unread::Unread;
 
@@ -12,7 +13,23 @@ use crate::unread::Unread;
 /// that is mounted read-only, and stops.
 const MOUNT_POINTS: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 /// Through which every user must get.
-const COMMON: [&str; 6] = ["/", "/etc", "/usr", "/bin", "/lib", "/usr/lib"];
+const COMMON: [&str; 8] = [
+    "/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/usr/lib", "/home",
+];
+
+/// Rules of udev that load drivers, set modes, give names to disks, and tell systemd of devices.
+const UDEV_RULES: [&str; 4] = [
+    "50-udev-default.rules",
+    "60-persistent-storage.rules",
+    "80-drivers.rules",
+    "99-systemd.rules",
+];
+/// Where they are, the first has the last word.
+const UDEV_FOLDERS: [&str; 3] = [
+    "/etc/udev/rules.d",
+    "/usr/lib/udev/rules.d",
+    "/lib/udev/rules.d",
+];
 
 /// Judges them.
 pub(super) fn judge(system: &System, context: &Context<'_>) -> Result<(), Unread> {
@@ -38,6 +55,59 @@ pub(super) fn judge(system: &System, context: &Context<'_>) -> Result<(), Unread
                 path,
                 format!("only root may enter `{path}`, so that nobody else can work or log in"),
             );
+        }
+    }
+    if tree.exists_as_link("/home")? && !tree.exists("/home")? {
+        let message = "`/home` is a link to nowhere, so that no user can be made";
+        context.find_in(&rules::SYSTEM_FILE, "/home", message);
+    }
+    Ok(())
+}
+
+/// Judges what udev goes by, without which no driver is loaded and no device known to systemd.
+pub(super) fn judge_udev(tree: &Tree, context: &Context<'_>) -> Result<(), Unread> {
+    for name in UDEV_RULES {
+        let paths = UDEV_FOLDERS.map(|folder| format!("{folder}/{name}"));
+        let mut found = None;
+        // A file takes the place of one of the same name in a later folder, an empty one as well.
+        for path in &paths {
+            if found.is_none() && tree.exists_as_link(path)? {
+                found = Some(
+                    tree.meta(path)?
+                        .is_some_and(|meta| meta.is_file() && meta.size > 0),
+                );
+            }
+        }
+        if found != Some(true) {
+            let message =
+                format!("udev has no rules `{name}`, without which devices are not brought up");
+            context.find_in(&rules::SYSTEM_FILE, &paths[1], message);
+        }
+    }
+    Ok(())
+}
+
+/// Judges that users are looked for in `/etc/passwd`: nsswitch.conf(5).
+pub(super) fn judge_users(tree: &Tree, context: &Context<'_>) -> Result<(), Unread> {
+    let path = "/etc/nsswitch.conf";
+    let text = tree.text(path)?.unwrap_or_default();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.split('#').next().unwrap_or_default();
+        let Some(("passwd", services)) =
+            line.split_once(':').map(|(name, rest)| (name.trim(), rest))
+        else {
+            continue;
+        };
+        let known = ["files", "compat", "db", "altfiles"];
+        if !services
+            .split_whitespace()
+            .any(|service| known.contains(&service))
+        {
+            let message = format!(
+                "users are not looked for in `/etc/passwd` (`{}`)",
+                line.trim()
+            );
+            context.find_at(&rules::NSSWITCH, path, number, message);
         }
     }
     Ok(())

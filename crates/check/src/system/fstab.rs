@@ -7,7 +7,7 @@ use crate::cmdline::{has_word, is_kind};
 use crate::content::Content;
 use crate::context::Context;
 use crate::files::{Mount, Tree};
-use crate::mount_options;
+use crate::mount_options::{self, Refusal};
 use crate::rules::Rule;
 use crate::rules::system as rules;
 use crate::unread::Unread;
@@ -285,11 +285,12 @@ fn judge_device(line: &Line, volumes: &Volumes, find: &dyn Fn(&Rule, u32, String
         ),
         Named::Found(volume) => {
             let options = line.options.iter().map(String::as_str);
-            if let Some(option) = mount_options::refused(volume.content, options) {
-                let found = volume.content.name();
-                let message =
-                    format!("`{folder}` has the option `{option}`, which {found} refuses");
-                find(&rules::FSTAB_TYPE, number, message);
+            if let Some((option, refusal)) = mount_options::refused(volume.content, options) {
+                let rule = match refusal {
+                    Refusal::Sure => &rules::FSTAB_TYPE,
+                    Refusal::Unsure => &rules::FSTAB_UNKNOWN,
+                };
+                find(rule, number, refused(folder, option, volume, refusal));
             }
             let options = line.options.iter().map(String::as_str);
             if let Err(Unread::Missing) = volume.mounted("", options) {
@@ -325,6 +326,17 @@ fn judge_device(line: &Line, volumes: &Volumes, find: &dyn Fn(&Rule, u32, String
             number,
             format!("`{device}` is to be mounted on `{folder}`, and is no device"),
         ),
+    }
+}
+
+/// What is told of an option.
+fn refused(folder: &str, option: &str, volume: &Volume, refusal: Refusal) -> String {
+    let found = volume.content.name();
+    match refusal {
+        Refusal::Sure => format!("`{folder}` has the option `{option}`, which {found} refuses"),
+        Refusal::Unsure => {
+            format!("`{folder}` has the option `{option}`, which {found} may refuse")
+        }
     }
 }
 
@@ -369,6 +381,16 @@ fn judge_root(
             ),
         ),
         Named::Unknown(_) | Named::NoDevice => {}
+    }
+    let options = line.options.iter().map(String::as_str);
+    if stays_read_only
+        && let Some((option, refusal)) = mount_options::refused(root.content, options)
+    {
+        let rule = match refusal {
+            Refusal::Sure => &rules::FSTAB_ROOT,
+            Refusal::Unsure => &rules::FSTAB_UNKNOWN,
+        };
+        find(rule, number, refused("/", option, root, refusal));
     }
     if line.has("ro") && !line.has("rw") {
         find(

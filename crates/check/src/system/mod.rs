@@ -116,6 +116,7 @@ pub(crate) fn judge(
     judge_space(root, context);
     folders::judge(system, context)?;
     judge_accounts(system, context)?;
+    folders::judge_users(&system.tree, context)?;
     judge_init(system, context)
 }
 
@@ -226,6 +227,7 @@ pub(crate) fn judge_units<'s>(
     if !units.is_systemd() {
         return Ok(units);
     }
+    folders::judge_udev(&system.tree, context)?;
     let target = units.default_target(&system.cmdline)?;
     let resolved = match units.load(&target)? {
         Load::Found(unit) => {

@@ -78,7 +78,21 @@ impl Units<'_> {
                 }
             }
         }
-        self.failing_start(name, &unit, accounts)
+        if let Some(obstacle) = self.failing_start(name, &unit, accounts)? {
+            return Ok(Some(obstacle));
+        }
+        let is_on_bus = unit.last("Service", "Type") == Some("dbus")
+            || unit.last("Service", "BusName").is_some();
+        if !is_on_bus || depth > 1 {
+            return Ok(None);
+        }
+        for bus in ["dbus.socket", "dbus.service"] {
+            if let Some(mut obstacle) = self.obstacle(bus, accounts, depth + 2)? {
+                obstacle.why = format!("`{name}` needs D-Bus: {}", obstacle.why);
+                return Ok(Some(obstacle));
+            }
+        }
+        Ok(None)
     }
 
     /// What keeps a unit from running as one that administers the machine over the network, as an
