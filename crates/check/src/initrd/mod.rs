@@ -200,7 +200,7 @@ impl Initrd {
     /// Whether it was made by initramfs-tools, which takes the root file system from the command
     /// line only.
     pub(crate) fn is_initramfs_tools(&self) -> Result<bool, Unread> {
-        Ok(self.tree.exists("/scripts/functions")?)
+        self.tree.exists("/scripts/functions")
     }
 
     /// Judges whether it starts, and brings up the disk.
