@@ -38,7 +38,6 @@ SAMPLE = [
     "A system: fstab: the identifier of FAT in small letters",
     "A system: fstab: the root with another type",
     "A system: fstab: the root with noauto",
-    "A system: the root is not made writable",
     "A network: another name",
     "A network: a command before it fails",
     "A network: in a file whose name is left out",

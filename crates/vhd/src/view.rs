@@ -293,8 +293,9 @@ mod tests {
 
     /// The whole view as plain bytes, made without the code under test.
     fn expected(model: &Model, patches: &[Patch]) -> Vec<u8> {
-        let mut view = model.bytes.clone();
-        view.resize(view.len().next_multiple_of(ALIGNMENT as usize), 0);
+        let length = model.bytes.len();
+        let mut view = vec![0; length.next_multiple_of(ALIGNMENT as usize)];
+        view[..length].copy_from_slice(&model.bytes);
         for patch in patches {
             let at = patch.offset as usize;
             view[at..at + patch.bytes.len()].copy_from_slice(&patch.bytes);

@@ -104,13 +104,11 @@ pub(super) fn missing_entry_points(tree: &Tree, script: &str) -> Result<Option<S
         return Ok(None);
     };
     let project = rest.split(['=', '\'']).next().unwrap_or_default();
-    let prefix = format!("{}-", project.replace('-', "_"));
+    // Written as `WALinuxAgent-2.7.3.0.egg-info` or `cloud_init-24.1.dist-info`.
+    let prefix = format!("{project}-").replace('-', "_");
     let is_its = |name: &str| {
         let name = name.replace('-', "_");
-        name.starts_with(&prefix.replace('-', "_"))
-            && (name.ends_with(".egg_info")
-                || name.ends_with(".dist_info")
-                || name.contains("_info"))
+        name.starts_with(&prefix) && name.ends_with("_info")
     };
     for folder in folders(tree)? {
         for name in tree.list(&folder)? {

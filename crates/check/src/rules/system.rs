@@ -30,7 +30,7 @@ rules! {
         "The root file system stays read-only, as its line in `/etc/fstab` is wrong or missing.",
         "correct the line of `/` (`blkid` shows the names)";
     FSTAB_ROOT_NAME: "fstab-root-name", Warning, Fstab,
-        "The line of the root file system names another than the one that is started from.",
+        "The line of the root file system names another than the one that is started from, or another type.",
         "correct the line of `/` (`blkid` shows the names)";
     ROOT_READ_ONLY: "root-read-only", Unknown, Fstab,
         "The root file system stays read-only; few systems are made for that.",

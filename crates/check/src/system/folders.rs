@@ -98,7 +98,7 @@ pub(super) fn judge_users(tree: &Tree, context: &Context<'_>) -> Result<(), Unre
         else {
             continue;
         };
-        let known = ["files", "compat", "db", "altfiles"];
+        let known = ["files", "compat", "db", "altfiles", "usrfiles"];
         if !services
             .split_whitespace()
             .any(|service| known.contains(&service))

@@ -358,8 +358,9 @@ fn judge_root(
         Named::Found(volume) if volume.number == root.number => {
             if !is_kind(&line.kind, volume.content) {
                 let (kind, found) = (&line.kind, volume.content.name());
+                // It is mounted already: a remount does not look at the type.
                 find(
-                    rule,
+                    &rules::FSTAB_ROOT_NAME,
                     number,
                     format!("the root file system is given as {kind}, and is {found}"),
                 );
