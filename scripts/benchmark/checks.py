@@ -7,6 +7,7 @@ import statistics
 import time
 
 from places import MIB, REPO, VHDFS, run
+from single import fact
 
 GIB = 1024 * MIB
 # What is read is counted by the kernel, for the shell and what it has waited for.
@@ -71,9 +72,7 @@ def checks(scratch, places, progress, runs, quick):
             read = int(text.split("rchar:")[1].split()[0])
             progress.update(1)
         # The first run warmed the cache.
-        rows.append({"part": "fact", "name": f"check of a system of {name}, warm (s)",
-                     "value": statistics.median(seconds[1:]), "goal": goal})
-        rows.append({"part": "fact", "name": f"read for the check of a system of {name} (MiB)",
-                     "value": read / MIB, "goal": 1024})
+        rows.append(fact(f"check of a system of {name}, warm (s)", statistics.median(seconds[1:]), f"≤ {goal}", most=goal))
+        rows.append(fact(f"read for the check of a system of {name} (MiB)", read / MIB, "≤ 1024", most=1024))
         disk.unlink()
     return rows

@@ -26,6 +26,7 @@ SAMPLE = [
     "B cmdline: an identifier in capitals",
     "A cmdline: options of another file system",
     "A cmdline: init= of nothing",
+    "B cmdline: init= of nothing",
     "A cmdline: 3",
     "A initrd: without sd_mod",
     "A initrd: without scsi_mod",

@@ -75,7 +75,7 @@ TWINS = [
     ("A", "cmdline", "systemd.unit=emergency.target", "fatal", lambda c: c.cmdline(f"{R} systemd.unit=emergency.target")),
     ("A", "cmdline", "break=mount", "fatal", lambda c: c.cmdline(f"{R} break=mount")),
     ("A", "cmdline", "init=/bin/sh", "fatal", lambda c: c.cmdline(f"{R} init=/bin/sh")),
-    ("A", "cmdline", "init= of nothing", "fatal", lambda c: c.cmdline(f"{R} init=/sbin/nothing")),
+    ("A", "cmdline", "init= of nothing", "right", lambda c: c.cmdline(f"{R} init=/sbin/nothing")),
     ("A", "cmdline", "hv_storvsc is blacklisted", "fatal", lambda c: c.cmdline(f"{R} modprobe.blacklist=hv_storvsc")),
     ("A", "cmdline", "rootfstype=xfs", "fatal", lambda c: c.cmdline(f"{R} rootfstype=xfs")),
     ("B", "cmdline", "root= by an identifier of nothing", "fatal", lambda c: c.cmdline(f"root=UUID=11111111-2222-3333-4444-555555555555 ro {CMDLINE}")),

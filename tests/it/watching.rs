@@ -251,21 +251,26 @@ impl Terminal {
     }
 }
 
-#[test]
-fn a_terminal_shows_who_reads_and_how_far() {
-    let lab = Lab::new();
-    let (source, mountpoint) = (source(&lab), lab.folder("mnt"));
+/// A mount in the foreground, on a terminal, that counts every read.
+fn mounted_on_terminal(lab: &Lab) -> (Terminal, Mounted) {
+    let (source, mountpoint) = (source(lab), lab.folder("mnt"));
     let command = format!(
         "{} mount -f --direct-io --snapshot never {} {}",
         vhdfs().get_program().display(),
         source.display(),
         mountpoint.display()
     );
-    let terminal = Terminal::run(&lab, &command, &[]);
+    let terminal = Terminal::run(lab, &command, &[]);
     terminal.wait_for("is mounted on");
-    let _mounted = Mounted(mountpoint.clone());
     assert!(is_mount(&mountpoint));
-    let view = File::open(mountpoint.join("disk.vhd")).expect("open a view");
+    (terminal, Mounted(mountpoint))
+}
+
+#[test]
+fn a_terminal_shows_who_reads_and_how_far() {
+    let lab = Lab::new();
+    let (terminal, mounted) = mounted_on_terminal(&lab);
+    let view = File::open(mounted.0.join("disk.vhd")).expect("open a view");
     view.read_exact_at(&mut vec![0; MIB as usize], 0)
         .expect("read a view");
     terminal.wait_for("1.00 MiB of 5.00 MiB (20 %)");
@@ -273,8 +278,38 @@ fn a_terminal_shows_who_reads_and_how_far() {
     terminal.wait_for(&format!("{} ({})", reader.trim(), std::process::id()));
     drop(view);
     terminal.wait_for("closed by");
-    run_ok(vhdfs().arg("umount").arg(&mountpoint));
+    run_ok(vhdfs().arg("umount").arg(&mounted.0));
     terminal.end();
+}
+
+/// azcopy goes over a file three times: for its sum, for what is empty, and to send it.
+#[test]
+fn a_reader_that_goes_over_a_view_again_begins_its_bar_again() {
+    let lab = Lab::new();
+    let (terminal, mounted) = mounted_on_terminal(&lab);
+    let view = File::open(mounted.0.join("disk.vhd")).expect("open a view");
+    let mut bytes = vec![0; 5 * MIB as usize];
+    for (pass, part) in [(1, MIB), (2, 2 * MIB), (3, 3 * MIB)] {
+        let part = part as usize;
+        view.read_exact_at(&mut bytes[..part], 0)
+            .expect("read a part");
+        terminal.wait_for(&format!("{pass}.00 MiB of 5.00 MiB ({} %)", 20 * pass));
+        view.read_exact_at(&mut bytes[part..], part as u64)
+            .expect("read the rest");
+        wait_until("a full bar", || {
+            terminal.said().matches("(100 %)").count() >= pass
+        })
+        .unwrap();
+    }
+    drop(view);
+    terminal.wait_for("closed by");
+    run_ok(vhdfs().arg("umount").arg(&mounted.0));
+    let said = terminal.end();
+    let percents = said.split(" %)").filter_map(|text| {
+        let (_, number) = text.rsplit_once('(')?;
+        number.parse::<u32>().ok()
+    });
+    assert!(percents.max() == Some(100), "{said}");
 }
 
 #[test]

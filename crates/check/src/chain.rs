@@ -54,7 +54,8 @@ pub(crate) fn follow(layout: &Layout, generation: Generation, context: &Context<
     let Some((root, mount)) = found else {
         return;
     };
-    let opened = contained(|| System::open(mount, &cmdline, &volumes, context));
+    let has_initrd = !matches!(unpacked, Unpacked::None);
+    let opened = contained(|| System::open(mount, &cmdline, has_initrd, &volumes, context));
     let mut system = match opened {
         Ok(system) => system,
         Err(reason) => {

@@ -605,6 +605,8 @@ fn what_the_system_goes_by() {
         .command("sif /home mode 040700")
         .expect(&["system-file"]);
     for (words, finding) in [
+        ("init=/sbin/nothing", "init-named"),
+        ("init=/etc/fstab", "init-named"),
         ("nomodule", "cmdline-blacklist"),
         ("mem=64M", "cmdline-memory"),
         ("rootflags=nonsense", "root-flags-unknown"),

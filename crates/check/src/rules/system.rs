@@ -53,6 +53,9 @@ rules! {
     INIT: "init", Error, Linker,
         "The first program of the system is not there, cannot run, or is none that starts services.",
         "install the package of init again, such as `systemd-sysv`";
+    INIT_NAMED: "init-named", Warning, Initramfs,
+        "`init=` names a program that is not there; the initial RAM disk starts `/sbin/init` in its place.",
+        "correct or remove `init=`: change {args}";
     DEFAULT_TARGET: "default-target", Error, Systemd,
         "The target that is started is missing, masked, or one without services.",
         "set it with `systemctl --root=DIR set-default multi-user.target`";

@@ -58,6 +58,8 @@ pub(crate) struct System {
     pub(crate) cmdline: String,
     /// Its users.
     pub(crate) accounts: Accounts,
+    /// Whether an initial RAM disk starts it.
+    has_initrd: bool,
     is_systemd: bool,
 }
 
@@ -66,6 +68,7 @@ impl System {
     pub(crate) fn open(
         root: Mount,
         cmdline: &str,
+        has_initrd: bool,
         volumes: &Volumes,
         context: &Context<'_>,
     ) -> Result<Self, Unread> {
@@ -87,6 +90,7 @@ impl System {
             tree,
             cmdline: cmdline.to_owned(),
             accounts,
+            has_initrd,
             is_systemd: false,
         })
     }
@@ -165,7 +169,16 @@ fn judge_accounts(system: &System, context: &Context<'_>) -> Result<(), Unread> 
 /// The init of the system: the one that the command line names, or the first that is there.
 fn judge_init(system: &mut System, context: &Context<'_>) -> Result<(), Unread> {
     let tree = &system.tree;
-    let named = crate::cmdline::last(&system.cmdline, "init").map(str::to_owned);
+    let mut named = crate::cmdline::last(&system.cmdline, "init").map(str::to_owned);
+    if let Some(init) = &named
+        && system.has_initrd
+        && let Err(fault @ (elf::Fault::Missing(_) | elf::Fault::NotExecutable(_))) =
+            elf::judge_program(tree, init)?
+    {
+        let message = format!("`init={init}` is on the command line: {fault}");
+        context.find_in(&rules::INIT_NAMED, init, message);
+        named = None;
+    }
     let init = match named {
         Some(init) => Some(init),
         None => {
