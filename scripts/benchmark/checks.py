@@ -1,9 +1,10 @@
 """How long `vhdfs check` takes, and how much it reads: a real system, also on a large disk."""
 
-import importlib.machinery
-import importlib.util
+import os
 import shutil
 import statistics
+import subprocess
+import sys
 import time
 
 from places import MIB, REPO, VHDFS, run
@@ -14,13 +15,20 @@ GIB = 1024 * MIB
 COUNTED = '"$@" > "$0"; grep rchar "/proc/$$/io"'
 
 
-def system():
-    """The image of the first system of scripts/twins, which builds it once."""
-    loader = importlib.machinery.SourceFileLoader("twins", str(REPO / "scripts" / "twins"))
-    twins = importlib.util.module_from_spec(importlib.util.spec_from_loader("twins", loader))
-    loader.exec_module(twins)
-    twins.WORK.mkdir(parents=True, exist_ok=True)
-    return twins.build("A")[1]
+def system(scratch):
+    """A copy of the first system of scripts/twins, which is built once."""
+    sys.path.insert(0, str(REPO / "scripts" / "twins.d"))
+    import systems
+
+    copy = scratch / "system.raw"
+    if not copy.exists():
+        systems.WORK.mkdir(parents=True, exist_ok=True)
+        systems.store()
+        try:
+            run("cp", "--sparse=always", systems.build("A")[1], copy)
+        finally:
+            run("umount", systems.STORE)
+    return copy
 
 
 def grown(scratch, image, size):
@@ -40,12 +48,13 @@ def grown(scratch, image, size):
         run("e2fsck", "-fp", part)
         run("resize2fs", part)
         run("mount", part, point)
-        for number in range(int(size * 2 / 3 // (256 * MIB))):
+        free = os.statvfs(point).f_bavail * os.statvfs(point).f_frsize
+        for number in range(int(max(0, free - size // 3) // (256 * MIB))):
             run("fallocate", "-l", "256M", point / f"filler-{number}")
-        for number in range(200):
+        for number in range(5 * size // GIB):
             shutil.copytree(point / "etc", point / "srv" / f"etc-{number}", symlinks=True)
-        run("umount", point)
     finally:
+        subprocess.run(["umount", point], capture_output=True)
         run("losetup", "--detach", part)
         run("losetup", "--detach", device)
     return disk
@@ -63,7 +72,7 @@ def checks(scratch, places, progress, runs, quick):
     sizes = [("2 GiB", 2, 2)] + ([] if quick else [("30 GiB", 30, 10)])
     for name, size, goal in sizes:
         progress.set_description(f"check of a system of {name}")
-        disk = grown(scratch, system(), size * GIB)
+        disk = grown(scratch, system(scratch), size * GIB)
         seconds, read = [], 0
         for _ in range(runs + 1):
             began = time.monotonic()
