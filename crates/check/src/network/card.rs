@@ -109,8 +109,8 @@ fn rules(text: &str) -> Vec<(u32, String)> {
 fn naming(rule: &str) -> Option<(String, Option<bool>)> {
     let mut name = None;
     let mut fits = Some(true);
-    for part in rule.split(',') {
-        let part = part.trim();
+    let parts = rule.split(',').map(str::trim);
+    for part in parts.filter(|part| !part.is_empty()) {
         let (key, value) = part.split_once('"')?;
         let value = value.trim_end_matches('"');
         let operator =
@@ -166,6 +166,10 @@ mod tests {
         let rule =
             r#"SUBSYSTEM=="net", DRIVERS=="?*", ATTR{address}=="00:0c:29:aa:bb:cc", NAME="eth0""#;
         assert_eq!(given(rule), named("eth0", Some(false)));
+        assert_eq!(
+            given(r#"KERNEL=="eth0", NAME="a","#),
+            named("a", Some(true))
+        );
         let rule = r#"SUBSYSTEM=="net", KERNEL!="eth*", NAME="x""#;
         assert_eq!(given(rule), named("x", Some(false)));
         let rule = r#"SUBSYSTEM=="net", PROGRAM=="/bin/x", NAME="%c""#;

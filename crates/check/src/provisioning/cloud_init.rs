@@ -2,6 +2,8 @@
 //!
 //! Source: the documentation of cloud-init, "Boot stages", "Datasources: Azure" and `ds-identify`.
 
+mod conf;
+
 use super::python;
 use crate::context::Context;
 use crate::elf;
@@ -10,7 +12,6 @@ use crate::rules::provisioning as rules;
 use crate::system::System;
 use crate::system::units::{Load, Units};
 use crate::unread::Unread;
-use crate::yaml::Value;
 
 const PROGRAMS: [&str; 3] = [
     "/usr/bin/cloud-init",
@@ -28,8 +29,6 @@ const STAGES: [&[&str]; 4] = [
     &["cloud-config.service"],
     &["cloud-final.service"],
 ];
-/// Modules without which no user can log in.
-const USER_MODULES: [&str; 2] = ["users-groups", "ssh"];
 
 /// What is known of cloud-init.
 #[derive(Debug, Default)]
@@ -71,7 +70,7 @@ impl CloudInit {
         found.look_at_configuration(tree)?;
         let decides = |fault: &Fault| fault.rule.level == crate::Level::Error;
         found.works = !found.faults.iter().any(decides);
-        found.configures_network = found.works && !network_is_off(system)?;
+        found.configures_network = found.works && !conf::network_is_off(system)?;
         Ok(found)
     }
 
@@ -243,128 +242,6 @@ impl CloudInit {
         }
         Ok(())
     }
-
-    /// Whether a list of users leaves out everybody.
-    fn look_for_users(&mut self, values: &[Value]) {
-        let users = effective(values, "users");
-        if matches!(users, Some(Value::List(list)) if list.is_empty()) {
-            let why = "the configuration of cloud-init has an empty list of users";
-            self.fault(&rules::CLOUD_INIT_CONF, CONF, why);
-        }
-    }
-
-    fn look_for_modules(&mut self, values: &[Value]) {
-        for module in USER_MODULES.into_iter().filter(|m| !runs_module(values, m)) {
-            let why = format!("no stage of cloud-init runs its module `{module}`");
-            self.fault(&rules::CLOUD_INIT_CONF, CONF, why);
-        }
-    }
-
-    fn look_at_configuration(&mut self, tree: &Tree) -> Result<(), Unread> {
-        let text = tree.text(CONF)?.unwrap_or_default();
-        if text.trim().is_empty() {
-            self.fault(
-                &rules::CLOUD_INIT_CONF,
-                CONF,
-                format!("there is no `{CONF}`, or nothing in it"),
-            );
-            return Ok(());
-        }
-        let files = tree.texts_in("/etc/cloud/cloud.cfg.d", ".cfg")?;
-        let mut sources = datasource_list(&text).map(|list| (CONF.to_owned(), list));
-        for (path, text) in &files {
-            sources = datasource_list(text)
-                .map(|list| (path.clone(), list))
-                .or(sources);
-        }
-        if let Some((path, list)) = sources
-            && !list.iter().any(|source| source == "Azure")
-        {
-            let why = format!(
-                "cloud-init looks for its data in {}, and not in Azure",
-                list.join(", ")
-            );
-            self.fault(&rules::CLOUD_INIT_DATASOURCE, &path, why);
-        }
-        let whole: Vec<_> = [(CONF.to_owned(), text)].into_iter().chain(files).collect();
-        for (path, text) in &whole {
-            if let Err(error) = crate::yaml::parse(text) {
-                let why = format!("`{path}` is no valid YAML: {error}");
-                self.fault(&rules::CLOUD_INIT_YAML, path, why);
-            }
-        }
-        let values: Vec<_> = whole
-            .iter()
-            .filter_map(|(_, text)| crate::yaml::parse(text).ok())
-            .collect();
-        self.look_for_users(&values);
-        let shell = values.iter().rev().find_map(|value| {
-            let user = value.get("system_info")?.get("default_user")?;
-            Some(user.get("shell")?.text()?.to_owned())
-        });
-        self.shell = shell;
-        if values.len() == whole.len() {
-            self.look_for_modules(&values);
-            return Ok(());
-        }
-        for module in USER_MODULES {
-            let other = module.replace('-', "_");
-            let listed = whole.iter().any(|(_, text)| {
-                let mut lines = text
-                    .lines()
-                    .map(|line| line.trim_start_matches([' ', '\t', '-', '[']));
-                lines.any(|line| {
-                    line.starts_with(module)
-                        || line.starts_with(&other)
-                        || line.contains(&format!("[{module}"))
-                        || line.contains(&format!(" {module}")) && line.contains('[')
-                })
-            });
-            if !listed {
-                let why = format!("no configuration of cloud-init runs its module `{module}`");
-                self.fault(&rules::CLOUD_INIT_CONF, CONF, why);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The value of a key that counts: that of the last file.
-fn effective<'v>(values: &'v [Value], key: &str) -> Option<&'v Value> {
-    values.iter().rev().find_map(|value| value.get(key))
-}
-
-/// Whether a stage runs a module, as the last list of each stage says.
-fn runs_module(values: &[Value], module: &str) -> bool {
-    let stages = [
-        "cloud_init_modules",
-        "cloud_config_modules",
-        "cloud_final_modules",
-    ];
-    let lists = stages.iter().filter_map(|key| effective(values, key));
-    let mut items = lists.flat_map(|list| list.items());
-    // A module may stand alone, or with how often it runs.
-    items.any(|item| {
-        let name = item.text().or(item.items().first().and_then(Value::text));
-        name.is_some_and(|name| name.replace('_', "-") == module)
-    })
-}
-
-/// Whether cloud-init leaves the network alone.
-fn network_is_off(system: &System) -> Result<bool, Unread> {
-    if crate::cmdline::last(&system.cmdline, "network-config") == Some("disabled") {
-        return Ok(true);
-    }
-    let mut texts = system.tree.texts_in("/etc/cloud/cloud.cfg.d", ".cfg")?;
-    texts.extend(system.tree.text(CONF)?.map(|text| (CONF.to_owned(), text)));
-    Ok(texts.iter().any(|(_, text)| {
-        let value = crate::yaml::parse(text).ok();
-        let network = value.as_ref().and_then(|value| value.get("network"));
-        network
-            .and_then(|network| network.get("config"))
-            .and_then(|config| config.text())
-            == Some("disabled")
-    }))
 }
 
 /// Whether cloud-init is there in a version that provisions without UDF.
@@ -390,72 +267,20 @@ fn major_minor(version: &str) -> Option<[u64; 2]> {
     Some([numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?])
 }
 
-/// The value of `datasource_list` in a YAML file, in either way to write a list.
-fn datasource_list(text: &str) -> Option<Vec<String>> {
-    let mut lines = text
-        .lines()
-        .map(|line| line.split(" #").next().unwrap_or(line));
-    let value = lines.find_map(|line| line.strip_prefix("datasource_list:"))?;
-    let clean = |item: &str| item.trim().trim_matches(['"', '\'']).to_owned();
-    let filled = |item: &String| !item.is_empty();
-    let inline = value.trim().strip_prefix('[');
-    let Some(mut inline) = inline.map(str::to_owned) else {
-        let items = lines.map_while(|line| line.trim().strip_prefix('-').map(clean));
-        return Some(items.collect());
-    };
-    for line in lines {
-        if inline.contains(']') {
-            break;
-        }
-        inline.push_str(line);
-    }
-    let inside = inline.split(']').next().unwrap_or_default();
-    Some(inside.split(',').map(clean).filter(filled).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     #[test]
-    fn datasource_lists() {
-        let list = |text| datasource_list(text).unwrap();
-        assert_eq!(list("# x\ndatasource_list: [ Azure ]\n"), ["Azure"]);
-        assert_eq!(
-            list("datasource_list: ['Azure', None] # only these"),
-            ["Azure", "None"]
-        );
-        assert_eq!(
-            list("datasource_list: [ NoCloud,\n  Azure ]\nx: ]"),
-            ["NoCloud", "Azure"]
-        );
-        assert_eq!(
-            list("datasource_list:\n  - Ec2\n  - \"Azure\"\nusers: []"),
-            ["Ec2", "Azure"]
-        );
-        assert_eq!(datasource_list("#datasource_list: [ Azure ]"), None);
+    fn versions() {
         assert_eq!(major_minor("\"22.4.2\""), Some([22, 4]));
-    }
-
-    #[test]
-    fn the_last_list_of_modules_counts() {
-        let values = |texts: &[&str]| -> Vec<_> {
-            let parse = |text: &&str| crate::yaml::parse(text).unwrap();
-            texts.iter().map(parse).collect()
-        };
-        let first = "cloud_init_modules:\n - ssh\n - [users_groups, always]\n";
-        assert!(runs_module(&values(&[first]), "users-groups"));
-        assert!(runs_module(&values(&[first, "x: 1\n"]), "ssh"));
-        let later = "cloud_init_modules: [bootcmd, ssh]\n";
-        assert!(!runs_module(&values(&[first, later]), "users-groups"));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_read(text: String) {
-            let _ = (datasource_list(&text), major_minor(&text));
-            let _ = datasource_list(&format!("datasource_list: [{text}"));
+        fn any_version_is_read(text: String) {
+            let _ = major_minor(&text);
         }
     }
 }

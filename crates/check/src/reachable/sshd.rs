@@ -3,6 +3,7 @@
 //! Source: the manual sshd_config(5). Of each keyword the first value counts, and those in a
 //! `Match` block whose conditions hold come before them.
 
+mod algorithms;
 mod config;
 mod host_keys;
 
@@ -22,19 +23,6 @@ pub(super) fn is_loopback(address: &str) -> bool {
     let address = address.trim_start_matches('[');
     address.starts_with("127.") || address.starts_with("::1") || address.starts_with("localhost")
 }
-
-/// Keywords whose values are names of algorithms.
-const ALGORITHMS: [&str; 6] = [
-    "KexAlgorithms",
-    "Ciphers",
-    "MACs",
-    "HostKeyAlgorithms",
-    "PubkeyAcceptedAlgorithms",
-    "CASignatureAlgorithms",
-];
-const SERVER: &str = "/usr/sbin/sshd";
-/// Most bytes of the server in which names are looked for.
-const MAX_SERVER: u64 = 8 << 20;
 
 /// Judges the configuration; returns the ports on which the server listens.
 pub(super) fn judge(
@@ -61,7 +49,7 @@ pub(super) fn judge(
         context.find_in(&rules::SSHD_CONFIG, path, message);
     }
     judge_listening(config, context);
-    judge_algorithms(config, system, context)?;
+    algorithms::judge(config, &system.tree, context)?;
     judge_authentication(config, system, cloud_init, context)?;
     judge_users(config, context);
     let ports: Vec<u16> = config
@@ -112,37 +100,6 @@ fn judge_listening(config: &Config, context: &Context<'_>) {
             "sshd listens by IPv6 only".to_owned(),
         );
     }
-}
-
-/// Judges that sshd knows the algorithms that are named: their names stand in its program.
-fn judge_algorithms(config: &Config, system: &System, context: &Context<'_>) -> Result<(), Unread> {
-    let mut program = None;
-    for setting in ALGORITHMS.into_iter().filter_map(|key| config.first(key)) {
-        let list = setting.values.join(",");
-        // Names that are taken away need not be known.
-        if list.starts_with('-') {
-            continue;
-        }
-        let program = match &program {
-            Some(program) => program,
-            None => program.insert(system.tree.head(SERVER, MAX_SERVER)?.unwrap_or_default()),
-        };
-        let is_known = |name: &str| {
-            let is_pattern = name.is_empty() || name.contains(['*', '?']);
-            is_pattern
-                || program
-                    .windows(name.len())
-                    .any(|window| window == name.as_bytes())
-        };
-        let mut names = list.trim_start_matches(['+', '^']).split(',');
-        if let Some(name) = names.find(|name| !is_known(name.trim()))
-            && !program.is_empty()
-        {
-            let message = format!("`{}` names `{name}`, which sshd does not know", setting.key);
-            context.find_at(&rules::SSHD_CONFIG, &setting.path, setting.line, message);
-        }
-    }
-    Ok(())
 }
 
 fn judge_authentication(
