@@ -1,6 +1,7 @@
 //! Second opinions: what other programs than qemu find in the images that they can read.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,6 +34,23 @@ fn dissect(format: &str, image: &Path) -> Vec<u8> {
 
 fn seven_zip(image: &Path) -> Vec<u8> {
     run_ok(Command::new(tool("7z")).args(["x", "-so"]).arg(image)).stdout
+}
+
+/// What the crate for this format finds, if there is one.
+fn crate_of_the_format(format: &str, image: &Path) -> Option<Vec<u8>> {
+    let mut disk = Vec::new();
+    match format {
+        "vhdx" => {
+            let mut reader = vhdx::VhdxReader::open(image).expect("vhdx-core opens it");
+            reader.read_to_end(&mut disk).expect("vhdx-core reads it");
+        }
+        "vmdk" => {
+            let mut reader = vmdk::VmdkReader::open_path(image).expect("vmdk-core opens it");
+            reader.read_to_end(&mut disk).expect("vmdk-core reads it");
+        }
+        _ => return None,
+    }
+    Some(disk)
 }
 
 #[test]
@@ -70,6 +88,7 @@ fn other_readers_find_the_same_disks() {
         if by_seven_zip {
             opinions.push(("7z", seven_zip(&image)));
         }
+        opinions.extend(crate_of_the_format(format, &image).map(|disk| ("its crate", disk)));
         for (reader, disk) in opinions {
             assert_eq!(size(&name), Some(disk.len() as u64), "{reader}: {name}");
             let same = view[..disk.len()] == disk;
