@@ -394,6 +394,24 @@ fn agents() {
     Broken::new()
         .write("/var/lib/waagent/provisioned", "x")
         .expect(&["agent-provisioned"]);
+    let status = std::fs::read_to_string(base().root.join("var/lib/dpkg/status")).unwrap();
+    let (before, rest) = status
+        .split_once("Package: waagent\n")
+        .expect("its package");
+    let (of_it, after) = rest.split_once("\n\n").unwrap_or((rest, ""));
+    let of_it = of_it
+        .lines()
+        .map(|line| match line.starts_with("Version: ") {
+            true => "Version: 2.2.45-4",
+            false => line,
+        });
+    let of_it = of_it.collect::<Vec<_>>().join("\n");
+    Broken::new()
+        .write(
+            "/var/lib/dpkg/status",
+            format!("{before}Package: waagent\n{of_it}\n\n{after}"),
+        )
+        .expect(&["agent-old"]);
 }
 
 #[test]

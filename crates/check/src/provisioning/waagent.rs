@@ -24,6 +24,8 @@ const UNITS: [&str; 3] = [
     "waagent.service",
     "azure-linux-agent.service",
 ];
+/// The oldest version that Azure supports, since July 2022 (Microsoft's KB 4049215).
+const OLDEST: [u32; 4] = [2, 2, 53, 1];
 const CONF: &str = "/etc/waagent.conf";
 /// The agent's packages of Python.
 const PACKAGE: &str = "azurelinuxagent";
@@ -60,6 +62,12 @@ pub(super) fn judge(
             &rules::AGENT_VERSION,
             format!("the Azure Linux Agent is of version {version}"),
         );
+        if upstream(&version).is_some_and(|version| version < OLDEST) {
+            context.find(
+                &rules::AGENT_OLD,
+                format!("the Azure Linux Agent is of version {version}; Azure supports it from 2.2.53.1 on"),
+            );
+        }
     }
     let text = tree.text(CONF)?;
     let conf = Conf(text.as_deref().unwrap_or_default());
@@ -300,6 +308,22 @@ fn version_in(name: &str) -> Option<&str> {
     Some(version.trim_end_matches(".egg").trim_end_matches(".dist"))
 }
 
+/// The numbers of the agent's own version in that of a package, `1:2.9.1.1-1`; missing ones are 0.
+fn upstream(version: &str) -> Option<[u32; 4]> {
+    let version = version
+        .split_once(':')
+        .map_or(version, |(_epoch, rest)| rest);
+    let mut numbers = [0; 4];
+    for (place, number) in numbers.iter_mut().zip(version.split('.')) {
+        let end = number.find(|c: char| !c.is_ascii_digit());
+        *place = number[..end.unwrap_or(number.len())].parse().ok()?;
+        if end.is_some() {
+            break;
+        }
+    }
+    Some(numbers)
+}
+
 /// Version of an installed Debian package.
 fn dpkg_version(tree: &Tree, package: &str) -> Result<Option<String>, Unread> {
     let status = tree.text("/var/lib/dpkg/status")?.unwrap_or_default();
@@ -327,6 +351,10 @@ mod tests {
         );
         assert_eq!(version_in("WALinuxAgent-2.9.1.1.egg-info"), Some("2.9.1.1"));
         assert_eq!(version_in("cloudinit"), None);
+        assert_eq!(upstream("2.2.45-4+deb10u1"), Some([2, 2, 45, 0]));
+        assert_eq!(upstream("1:2.10~git3.1-1"), Some([2, 10, 0, 0]));
+        assert_eq!(upstream("2.2.53.1"), Some(OLDEST));
+        assert_eq!(upstream("of git"), None);
     }
 
     #[test]
@@ -340,7 +368,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read(text: String) {
-            let _ = (Conf(&text).get("X"), version_in(&text));
+            let _ = (Conf(&text).get("X"), version_in(&text), upstream(&text));
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Source {
     SystemRequirements,
     /// Limits and messages of the service, which the guide does not have.
     AzureLimits,
+    /// Microsoft's page on the versions of agents that it supports.
+    AgentVersion,
     /// Microsoft's page on Trusted Launch.
     TrustedLaunch,
     /// A bound of this program.
@@ -82,6 +84,7 @@ impl Source {
             Self::LinuxAgent => "Azure Linux Agent",
             Self::SystemRequirements => "General Linux system requirements",
             Self::AzureLimits => "(Azure's limits)",
+            Self::AgentVersion => "(versions of agents)",
             Self::TrustedLaunch => "(Trusted Launch)",
             Self::Own => "(bounds of a check)",
             Self::Nvme => "(NVMe disks)",
@@ -120,6 +123,9 @@ impl Source {
             Self::SystemRequirements => concat!(guide!(), "#general-linux-system-requirements"),
             Self::AzureLimits => {
                 "https://learn.microsoft.com/en-us/azure/virtual-machines/linux/disks-upload-vhd-to-managed-disk-cli"
+            }
+            Self::AgentVersion => {
+                "https://learn.microsoft.com/en-us/troubleshoot/azure/virtual-machines/windows/support-extensions-agent-version"
             }
             Self::TrustedLaunch => {
                 "https://learn.microsoft.com/en-us/azure/virtual-machines/trusted-launch"

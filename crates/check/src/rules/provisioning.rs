@@ -31,7 +31,10 @@ rules! {
         "install the Azure Linux Agent where extensions are needed";
     AGENT_VERSION: "agent-version", Info, LinuxAgent,
         "The version of the Azure Linux Agent.",
-        "compare it with the minimum that Azure supports";
+        "nothing is to be done; whether Azure supports it is judged by `agent-old`";
+    AGENT_OLD: "agent-old", Warning, AgentVersion,
+        "The Azure Linux Agent is older than the oldest version that Azure supports, 2.2.53.1.",
+        "update the agent's package; where the distribution has no newer one, leave `AutoUpdate.Enabled` on in `/etc/waagent.conf`";
     CLOUD_INIT_DATASOURCE: "cloud-init-datasource", Error, SystemRequirements,
         "The data sources of cloud-init do not include Azure.",
         "add `Azure` to `datasource_list` in `/etc/cloud/cloud.cfg.d`";
