@@ -251,6 +251,7 @@ fn kernel_option(name: &str) -> Option<MountOption> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -327,5 +328,48 @@ mod tests {
         assert!(message("uid=x").contains("uid"));
         assert!(message("allow_other=1").contains("allow-other"));
         assert!(message("allow_other,allow_root").contains("allow-root"));
+    }
+
+    /// Names of options, values, what stands between them, and anything else.
+    fn option_lists() -> impl Strategy<Value = String> {
+        let command = Cli::command();
+        let mount = command.find_subcommand("mount").expect("a command");
+        let long = mount
+            .get_arguments()
+            .filter_map(|argument| argument.get_long());
+        let known: Vec<String> = long.chain(IGNORED).map(String::from).collect();
+        let values = [
+            "7",
+            "0644",
+            "18446744073709551616",
+            "-1",
+            "auto",
+            "a\\,b",
+            "\\",
+            "",
+        ];
+        let piece = prop_oneof![
+            4 => prop::sample::select(known.clone()),
+            1 => prop::sample::select(known).prop_map(|name| name.replace('-', "_")),
+            2 => prop::sample::select(values.map(String::from).to_vec()),
+            4 => prop::sample::select(vec![",".to_owned(), "=".to_owned()]),
+            1 => any::<String>(),
+        ];
+        proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_options_are_taken_or_refused_with_a_message(options in option_lists()) {
+            match parse(&[&options]) {
+                Ok(args) => {
+                    prop_assert!((2..=64).contains(&args.threads));
+                    prop_assert_eq!(args.source.to_str(), Some("src"));
+                    prop_assert_eq!(args.mountpoint.to_str(), Some("mnt"));
+                    kernel_options(&args.options);
+                }
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+            }
+        }
     }
 }

@@ -250,7 +250,17 @@ fn where_case_is_ignored_names_that_differ_in_it_alone_are_one() {
     }
 }
 
-fn names() -> impl Strategy<Value = String> {
+/// Names of few parts, which meet often, and now and then what else a file system may hold.
+fn names() -> impl Strategy<Value = OsString> {
+    let byte = any::<u8>().prop_filter("never in a name", |byte| !matches!(byte, 0 | b'/'));
+    let any_bytes = proptest::collection::vec(byte, 1..=255).prop_map(OsString::from_vec);
+    prop_oneof![
+        9 => names_of_parts().prop_map(OsString::from),
+        1 => any_bytes,
+    ]
+}
+
+fn names_of_parts() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec!["raw", "RAW", "img", "vhd", "ova", "xz", "x", "1-1"]);
     let end = prop::sample::select(vec!["", "-1", "-2"]);
     let parts = proptest::collection::vec(part, 1..5);
@@ -271,12 +281,13 @@ proptest! {
         entries in proptest::collection::btree_map(names(), claims(), 1..12),
     ) {
         let folder = Folder(entries.into_iter().map(|(name, claim)| {
-            let own = claim == Own && !name.ends_with("vhd");
-            (name.into(), if own { Derived } else { claim })
+            let own = claim == Own && !name.as_bytes().ends_with(b"vhd");
+            (name, if own { Derived } else { claim })
         }).collect());
         let mut seen = BTreeMap::new();
         for (name, disk, claim) in folder.disks() {
             let Ok(view) = view_name(name, disk, claim, &folder) else { continue };
+            prop_assert!(view.len() <= 255 && !view.as_bytes().contains(&b'/'));
             prop_assert_eq!(seen.insert(view.clone(), (name, disk)), None, "{:?} twice", view);
             prop_assert_eq!(source_of(&view, &folder), Some((name.clone(), disk, claim)));
             if claim != Own {
@@ -304,8 +315,8 @@ proptest! {
             alone.entry(name.to_ascii_lowercase()).or_insert((name, claim));
         }
         let folder = IgnoringCase(Folder(alone.into_values().map(|(name, claim)| {
-            let own = claim == Own && !name.ends_with("vhd");
-            (name.into(), if own { Derived } else { claim })
+            let own = claim == Own && !name.as_bytes().ends_with(b"vhd");
+            (name, if own { Derived } else { claim })
         }).collect()));
         let mut seen = BTreeMap::new();
         for (name, disk, claim) in folder.0.disks() {
