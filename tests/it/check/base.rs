@@ -51,6 +51,17 @@ const MODULES_KEPT: &[&str] = &[
     "ata_piix",
     "libata",
 ];
+/// Folders of modules that Debian puts into every initial RAM disk, and that no rule looks at there.
+const INITRD_LEFT_OUT: &[&str] = &[
+    "drivers/block/drbd",
+    "drivers/infiniband",
+    "drivers/net/ethernet",
+    "drivers/nvme/target",
+    "drivers/scsi/mpi3mr",
+    "fs/nfs",
+    "net/ceph",
+    "net/sunrpc",
+];
 /// Modules of GRUB without which it does not start a kernel, and its list of commands.
 const GRUB_MODULES: &[&str] = &["normal.mod", "linux.mod", "command.lst"];
 /// The kernel's command line as the guide wants it.
@@ -93,6 +104,7 @@ pub(crate) fn base() -> &'static Base {
             fs::create_dir_all(&folder).expect("a folder for the image");
             install(&root);
             prepare(&root);
+            thin_out_initrd(&folder, &root);
             assemble(&folder, &root, &image);
             fs::write(&mark, script).expect("the mark is written");
         }
@@ -258,6 +270,24 @@ fn thin_out(root: &Path) {
     remove_but(&root.join("usr/lib/python3.11"), PYTHON_KEPT);
     let modules = root.join("lib/modules").join(kernel_of(root));
     remove_modules(&modules.join("kernel"));
+}
+
+/// Packs the initial RAM disk anew with less in it, because each check unpacks it.
+fn thin_out_initrd(folder: &Path, root: &Path) {
+    let kernel = kernel_of(root);
+    let initrd = root.join(format!("boot/initrd.img-{kernel}"));
+    let unpacked = folder.join("initrd");
+    fs::create_dir_all(&unpacked).expect("a folder for the initial RAM disk");
+    let shell = |command: &str| run("sh", &[&"-ec", &command, &initrd, &unpacked]);
+    shell("cd \"$1\"; zstd -q -d -c \"$0\" | cpio --quiet -i -d -m");
+    for path in INITRD_LEFT_OUT {
+        let modules = unpacked.join("usr/lib/modules").join(&kernel);
+        fs::remove_dir_all(modules.join("kernel").join(path)).expect("modules are removed");
+    }
+    shell(
+        "cd \"$1\"; find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | zstd -q -f -o \"$0\"",
+    );
+    fs::remove_dir_all(unpacked).expect("the folder is removed");
 }
 
 fn remove_modules(folder: &Path) {
