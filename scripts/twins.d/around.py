@@ -45,6 +45,8 @@ TWINS = [
     ("A", "system", "nobody but root may enter /home", "fatal", folder_mode("/home", 0o700)),
     ("A", "system", "no journald", "right", lambda c: c.rm("/usr/lib/systemd/systemd-journald")),
     ("A", "system", "no D-Bus", "right", no_bus),
+    ("A", "system", "no /var", "right", lambda c: c.unlink("/var")),
+    ("A", "system", "no /etc/shadow", "right", lambda c: c.rm("/etc/shadow")),
     ("A", "provisioning", "Python has no json", "fatal", away(f"{PYTHON}/json")),
     ("A", "provisioning", "the agent has no entry point", "fatal", lambda c: c.rm(*(f"/{p.relative_to(c.root)}" for p in c.root.glob(f"{PACKAGES[1:]}/WALinuxAgent*/entry_points.txt")))),
     ("A", "provisioning", "the agent runs as another user", "fatal", lambda c: c.write("/etc/systemd/system/walinuxagent.service.d/own.conf", "[Service]\nUser=nobody\n")),

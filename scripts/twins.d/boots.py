@@ -35,6 +35,8 @@ SAMPLE = [
     "A initrd: a second archive behind it",
     "A system: no folder /proc",
     "A system: no link /lib64",
+    "A system: no /var",
+    "A system: no /etc/shadow",
     "A system: fstab: the identifier in capitals",
     "A system: fstab: the identifier of FAT in small letters",
     "A system: fstab: the root with another type",
