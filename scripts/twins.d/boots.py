@@ -52,5 +52,9 @@ SAMPLE = [
     "A reachable: methods that are not allowed",
     "A reachable: options in /etc/default/ssh",
     "A reachable: access.conf",
+    "A reachable: nothing makes its folder",
+    "A reachable: PAM takes what others get",
+    "A system: devices are not announced",
+    "A system: modules are shut off",
     "A reachable: includes of nothing, and blocks",
 ]

@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     Empty(String),
     /// It may not be executed.
     NotExecutable(String),
+    /// Only root may use it.
+    RootOnly(String),
     /// It is cut off or damaged.
     Damaged(String, String),
     /// The interpreter or library that another file needs is not there.
@@ -65,6 +67,7 @@ impl fmt::Display for Fault {
             Self::Missing(path) => write!(f, "there is no `{path}`"),
             Self::Empty(path) => write!(f, "`{path}` is empty"),
             Self::NotExecutable(path) => write!(f, "`{path}` may not be executed"),
+            Self::RootOnly(path) => write!(f, "only root may use `{path}`"),
             Self::Damaged(path, why) => write!(f, "`{path}` is damaged: {why}"),
             Self::Needs { of, what } => write!(f, "`{of}` needs `{what}`, which is not there"),
             Self::Machine(path) => write!(f, "`{path}` is a program for another machine"),
@@ -82,8 +85,35 @@ pub(crate) struct Binary {
     folders: Vec<String>,
 }
 
-/// Judges whether the program at a path can be started.
+/// Who is to start a program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum By {
+    Root,
+    Anybody,
+}
+
+impl By {
+    /// What forbids a file with these permissions to be executed.
+    fn execution(self, path: &str, mode: u32) -> Option<Fault> {
+        match self {
+            _ if mode & 0o111 == 0 => Some(Fault::NotExecutable(path.to_owned())),
+            Self::Anybody if mode & 0o001 == 0 => Some(Fault::RootOnly(path.to_owned())),
+            Self::Root | Self::Anybody => None,
+        }
+    }
+}
+
+/// Judges whether root can start the program at a path.
 pub(crate) fn judge_program(tree: &Tree, path: &str) -> Result<Result<(), Fault>, Unread> {
+    judge_program_by(tree, path, By::Root)
+}
+
+/// Judges whether every user can start the program at a path.
+pub(crate) fn judge_program_of_users(tree: &Tree, path: &str) -> Result<Result<(), Fault>, Unread> {
+    judge_program_by(tree, path, By::Anybody)
+}
+
+fn judge_program_by(tree: &Tree, path: &str, by: By) -> Result<Result<(), Fault>, Unread> {
     let mut path = path.to_owned();
     for _ in 0..MAX_SCRIPTS {
         let Some((resolved, meta)) = tree.resolve(&path)? else {
@@ -95,12 +125,12 @@ pub(crate) fn judge_program(tree: &Tree, path: &str) -> Result<Result<(), Fault>
         if meta.size == 0 {
             return Ok(Err(Fault::Empty(path)));
         }
-        if meta.mode & 0o111 == 0 {
-            return Ok(Err(Fault::NotExecutable(path)));
+        if let Some(fault) = by.execution(&path, meta.mode) {
+            return Ok(Err(fault));
         }
         let head = tree.head(&resolved, 256)?.unwrap_or_default();
         if head.starts_with(b"\x7fELF") {
-            return judge_binary(tree, &resolved);
+            return judge_binary(tree, &resolved, by);
         }
         let Some(line) = head.strip_prefix(b"#!") else {
             let why = "it is neither a program nor a script with an interpreter".to_owned();
@@ -156,7 +186,7 @@ pub(crate) fn in_search_path(tree: &Tree, name: &str) -> Result<Option<String>, 
     Ok(None)
 }
 
-fn judge_binary(tree: &Tree, path: &str) -> Result<Result<(), Fault>, Unread> {
+fn judge_binary(tree: &Tree, path: &str, by: By) -> Result<Result<(), Fault>, Unread> {
     let program = match read(tree, path)? {
         Ok(program) => program,
         Err(fault) => return Ok(Err(fault)),
@@ -168,6 +198,10 @@ fn judge_binary(tree: &Tree, path: &str) -> Result<Result<(), Fault>, Unread> {
     if let Some(interpreter) = &program.interpreter {
         match tree.resolve(interpreter)? {
             Some((resolved, meta)) if meta.is_file() => {
+                // The kernel executes it, too.
+                if let Some(fault) = by.execution(&resolved, meta.mode) {
+                    return Ok(Err(fault));
+                }
                 if let Err(fault) = read(tree, &resolved)? {
                     return Ok(Err(fault));
                 }
@@ -189,7 +223,7 @@ fn judge_binary(tree: &Tree, path: &str) -> Result<Result<(), Fault>, Unread> {
             if known.len() > MAX_LIBRARIES || !known.insert(name.clone()) {
                 continue;
             }
-            match library(tree, name, &binary.folders, &configured, machine)? {
+            match library(tree, name, &binary.folders, &configured, machine, by)? {
                 Ok((path, library)) => queue.push_back((path, library)),
                 Err(Some(fault)) => return Ok(Err(fault)),
                 Err(None) => {
@@ -211,6 +245,7 @@ fn library(
     own: &[String],
     configured: &[String],
     machine: u16,
+    by: By,
 ) -> Result<Result<(String, Binary), Option<Fault>>, Unread> {
     let mut fault = None;
     let defaults = DEFAULT_FOLDERS.iter().map(|folder| (*folder).to_owned());
@@ -227,7 +262,12 @@ fn library(
             continue;
         }
         match read(tree, &resolved)? {
-            Ok(library) if library.machine == machine => return Ok(Ok((resolved, library))),
+            Ok(library) if library.machine == machine => {
+                if by == By::Root || meta.mode & 0o004 != 0 {
+                    return Ok(Ok((resolved, library)));
+                }
+                fault = fault.or(Some(Fault::RootOnly(resolved)));
+            }
             Ok(_) => {}
             Err(found) => fault = fault.or(Some(found)),
         }

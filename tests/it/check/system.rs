@@ -611,6 +611,22 @@ fn what_the_system_goes_by() {
     fstab("noatime,x-systemd.growfs,errors=remount-ro").expect(&[]);
     fstab("errors=remount-ro,nonsense").expect(&["fstab-unknown"]);
     fstab("compress=zstd").expect(&["fstab-root"]);
+    fstab("noatime,noexec").expect(&["fstab-hides"]);
+    fstab("defaults 0 1\ntmpfs /etc tmpfs defaults").expect(&["fstab-hides"]);
+    fstab("defaults 0 1\n/srv /usr none bind").expect(&["fstab-unknown"]);
+    fstab("defaults 0 1\ntmpfs /tmp tmpfs noexec").expect(&[]);
+    let sysctl = |text: &str| Broken::new().write("/etc/sysctl.d/own.conf", text);
+    sysctl("kernel/modules_disabled = 1\n").expect(&["modules-disabled"]);
+    sysctl("# kernel.modules_disabled = 1\nkernel.kptr_restrict=2\n").expect(&[]);
+    Broken::new()
+        .link(
+            "/etc/systemd/system/systemd-udev-trigger.service",
+            "/dev/null",
+        )
+        .expect(&["core-unit"]);
+    Broken::new()
+        .command("sif /usr/lib/x86_64-linux-gnu/libc.so.6 mode 0100600")
+        .expect(&["login-shell"]);
     let users = |text: &str| Broken::new().write("/etc/nsswitch.conf", text);
     users("passwd: ldap [NOTFOUND=return] files\n").expect(&[]);
     users("# passwd: files\npasswd: ldap\n").expect(&["nsswitch"]);
@@ -670,6 +686,21 @@ fn what_agent_network_and_server_go_by() {
                      KbdInteractiveAuthentication no";
     sshd(elsewhere).expect(&["sshd-authentication"]);
     sshd("AuthorizedKeysFile %h/.ssh/authorized_keys").expect(&[]);
+    // PAM takes `other` where a program has no file.
+    Broken::new().remove("/etc/pam.d/sshd").expect(&[]);
+    Broken::new()
+        .remove("/etc/pam.d/sshd")
+        .remove("/etc/pam.d/other")
+        .expect(&["pam"]);
+    let unit = "/usr/lib/systemd/system/ssh.service";
+    let text = Broken::new().text(unit);
+    let without = text.replace("RuntimeDirectory=sshd\n", "");
+    assert_ne!(text, without);
+    Broken::new().write(unit, &without).expect(&["ssh-unit"]);
+    Broken::new()
+        .write(unit, &without)
+        .write("/etc/tmpfiles.d/ssh.conf", "d /run/sshd 0755\n")
+        .expect(&[]);
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn judge_shell(tree: &Tree, cloud_init: &CloudInit, context: &Context<'_>) -> Re
     let Some(shell) = shell.filter(|shell| shell.starts_with('/')) else {
         return Ok(());
     };
-    if let Err(fault) = elf::judge_program(tree, &shell)? {
+    if let Err(fault) = elf::judge_program_of_users(tree, &shell)? {
         let message = format!("the user's shell is `{shell}`: {fault}");
         context.find_in(&rules::LOGIN_SHELL, path, message);
     }

@@ -3,6 +3,7 @@
 
 use super::sshd::Options;
 use crate::context::Context;
+use crate::family::Family;
 use crate::files::Tree;
 use crate::rules::reachable as rules;
 use crate::system::System;
@@ -13,6 +14,8 @@ const ALLOW: &str = "/etc/hosts.allow";
 const DENY: &str = "/etc/hosts.deny";
 const ACCESS: &str = "/etc/security/access.conf";
 const SESSIONS: &str = "systemd-user-sessions.service";
+/// Without this folder, Debian's sshd does not start.
+const SEPARATION: &str = "/run/sshd";
 const SERVER: &str = "/usr/sbin/sshd";
 /// Most bytes of the server in which the name of a library is looked for.
 const MAX_SERVER: u64 = 8 << 20;
@@ -73,6 +76,40 @@ fn read_words(words: &[String], options: &mut Options) {
             _ => options.lines.push(format!("HostKey {value}")),
         }
     }
+}
+
+/// Judges that the folder is made in which sshd of Debian shuts the part of itself that speaks to
+/// strangers. Others are built with a folder that is always there.
+pub(super) fn judge_separation(
+    unit: &str,
+    system: &System,
+    units: &Units<'_>,
+    context: &Context<'_>,
+) -> Result<(), Unread> {
+    // A socket that starts a server for each connection has a service of its own kind.
+    let service = unit.replace(".socket", ".service");
+    let Load::Found(unit) = units.load(&service)? else {
+        return Ok(());
+    };
+    if context.tools.get().family != Family::Debian
+        || unit
+            .words("Service", "RuntimeDirectory")
+            .any(|name| name == "sshd")
+        || unit
+            .words("Service", "ExecStartPre")
+            .any(|word| word.contains(SEPARATION))
+    {
+        return Ok(());
+    }
+    for folder in ["/etc/tmpfiles.d", "/usr/lib/tmpfiles.d"] {
+        let texts = system.tree.texts_in(folder, ".conf")?;
+        if texts.iter().any(|(_, text)| text.contains(SEPARATION)) {
+            return Ok(());
+        }
+    }
+    let message = format!("nothing makes `{SEPARATION}`, without which sshd does not start");
+    context.find_in(&rules::SSH_UNIT, &unit.path, message);
+    Ok(())
 }
 
 /// Judges the lists, and that the way is opened at the end of the boot.

@@ -71,6 +71,7 @@ pub(crate) fn judge(
                 "there is no user `sshd`, without whom sshd does not start",
             );
         }
+        guards::judge_separation(unit, system, units, context)?;
         if config.is_on("UsePAM", false) {
             pam::judge(tree, context)?;
         }

@@ -20,7 +20,12 @@ const MODULE_FOLDERS: [&str; 7] = [
 
 /// Judges that the files and modules are there that must be.
 pub(super) fn judge(tree: &Tree, context: &Context<'_>) -> Result<(), Unread> {
-    let mut queue = vec![("sshd".to_owned(), String::new(), 0)];
+    // Where a program has no file of its own, `other` is what it gets: pam.conf(5).
+    let first = match service(tree, "sshd")? {
+        None if service(tree, "other")?.is_some() => "other",
+        _ => "sshd",
+    };
+    let mut queue = vec![(first.to_owned(), String::new(), 0)];
     let mut known = BTreeSet::new();
     while let Some((name, from, line)) = queue.pop() {
         if known.len() > 64 || !known.insert(name.clone()) {

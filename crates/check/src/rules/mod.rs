@@ -45,6 +45,8 @@ pub(crate) enum Source {
     BootProtocol,
     /// The kernel's documentation of its parameters.
     KernelParameters,
+    /// The kernel's documentation of its settings at run time.
+    KernelSysctl,
     /// The kernel's documentation of the initial RAM file system.
     Initramfs,
     /// The manual of dracut's command line.
@@ -96,6 +98,7 @@ impl Source {
             Self::Grub => "(GRUB manual)",
             Self::BootProtocol => "(Linux/x86 boot protocol)",
             Self::KernelParameters => "(kernel parameters)",
+            Self::KernelSysctl => "(kernel, sysctl)",
             Self::Initramfs => "(kernel, initramfs)",
             Self::Dracut => "(dracut.cmdline)",
             Self::Systemd => "(systemd.unit)",
@@ -143,6 +146,7 @@ impl Source {
             Self::Uefi => "https://uefi.org/specs/UEFI/2.10/03_Boot_Manager.html",
             Self::Grub => "https://www.gnu.org/software/grub/manual/grub/grub.html",
             Self::BootProtocol => "https://docs.kernel.org/arch/x86/boot.html",
+            Self::KernelSysctl => "https://docs.kernel.org/admin-guide/sysctl/kernel.html",
             Self::KernelParameters => "https://docs.kernel.org/admin-guide/kernel-parameters.html",
             Self::Initramfs => {
                 "https://docs.kernel.org/driver-api/early-userspace/buffer-format.html"

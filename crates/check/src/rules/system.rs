@@ -35,6 +35,12 @@ rules! {
     ROOT_READ_ONLY: "root-read-only", Unknown, Fstab,
         "The root file system stays read-only; few systems are made for that.",
         "check by hand that agent, network and SSH server work so";
+    FSTAB_HIDES: "fstab-hides", Error, Fstab,
+        "A line of `/etc/fstab` hides a folder of the system, or forbids its programs.",
+        "remove the line, or the option `noexec`";
+    MODULES_DISABLED: "modules-disabled", Unknown, KernelSysctl,
+        "A setting of `sysctl.d` keeps the kernel from loading modules while the system starts; which were loaded by then is not known.",
+        "remove `kernel.modules_disabled` from the file; set it by a service that starts at the end of the boot";
     SPACE_FULL: "space-full", Error, SystemRequirements,
         "The root file system is full; agent, network and SSH server cannot write.",
         "remove files, or enlarge the file system";

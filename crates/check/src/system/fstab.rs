@@ -64,6 +64,20 @@ const NOT_ON_OS_DISK: [&str; 6] = [
     "/dev/sdb",
 ];
 
+/// Folders of the system itself: what is mounted over one of them hides it.
+const OF_SYSTEM: [&str; 10] = [
+    "/etc",
+    "/usr",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+];
+
 /// A line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Line {
@@ -241,6 +255,7 @@ fn judge_line(
         return Ok(());
     }
     let folder = normal(&line.folder);
+    judge_cover(line, &folder, find);
     if WITHOUT_DEVICE.contains(&line.kind.as_str()) && !line.is_bind() {
         return Ok(());
     }
@@ -263,6 +278,31 @@ fn judge_line(
     }
     judge_device(line, volumes, find);
     Ok(())
+}
+
+/// Judges what is mounted over the folders of the system, and how.
+fn judge_cover(line: &Line, folder: &str, find: &dyn Fn(&Rule, u32, String)) {
+    let is_root = folder.is_empty();
+    if line.has("noauto") || !is_root && !OF_SYSTEM.contains(&folder) {
+        return;
+    }
+    let (shown, number) = (&line.folder, line.number);
+    if line.has("noexec") && folder != "/etc" {
+        let message =
+            format!("`{shown}` is mounted with `noexec`: no program on it can be started");
+        find(&rules::FSTAB_HIDES, number, message);
+    }
+    if matches!(line.kind.as_str(), "tmpfs" | "ramfs") && !is_root {
+        let message = format!(
+            "an empty {} is mounted over `{shown}`, and hides it",
+            line.kind
+        );
+        find(&rules::FSTAB_HIDES, number, message);
+    } else if line.is_bind() || line.kind == "overlay" {
+        let device = &line.device;
+        let message = format!("`{device}` is mounted over `{shown}`, which was not followed");
+        find(&rules::FSTAB_UNKNOWN, number, message);
+    }
 }
 
 fn judge_device(line: &Line, volumes: &Volumes, find: &dyn Fn(&Rule, u32, String)) {

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 mod conditions;
 pub(crate) mod folders;
 pub(crate) mod fstab;
+mod sysctl;
 pub(crate) mod units;
 
 use std::rc::Rc;
@@ -22,12 +23,13 @@ use units::{Load, Units};
 /// Programs that the kernel tries where the command line names none.
 const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 /// Units of systemd without which nothing comes up.
-const CORE_UNITS: [&str; 6] = [
+const CORE_UNITS: [&str; 7] = [
     "sysinit.target",
     "basic.target",
     "local-fs.target",
     "multi-user.target",
     "systemd-udevd.service",
+    "systemd-udev-trigger.service",
     "systemd-tmpfiles-setup.service",
 ];
 /// What makes a root writable that the kernel mounted read-only, as its line in fstab says.
@@ -241,6 +243,7 @@ pub(crate) fn judge_units<'s>(
         return Ok(units);
     }
     folders::judge_udev(&system.tree, context)?;
+    sysctl::judge(&system.tree, context)?;
     let target = units.default_target(&system.cmdline)?;
     let resolved = match units.load(&target)? {
         Load::Found(unit) => {
