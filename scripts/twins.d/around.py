@@ -1,6 +1,6 @@
 """Twins of what the stages go by: scripts, rules of udev, buses, shells, algorithms; the form is that of `first`."""
 from twin import *
-from more import NM, interfaces, plus
+from more import NM, cloud, interfaces, plus
 
 USERADD = "/etc/default/useradd"
 PYTHON = "/usr/lib/python3.11"
@@ -83,4 +83,22 @@ TWINS = [
     ("A", "reachable", "nothing makes its folder", "fatal", lambda c: c.write("/etc/systemd/system/ssh.service", c.text("/lib/systemd/system/ssh.service").replace("RuntimeDirectory=sshd\n", ""))),
     ("A", "reachable", "PAM takes what others get", "right", lambda c: c.rm("/etc/pam.d/sshd")),
     ("A", "reachable", "PAM has nothing for it", "fatal", lambda c: c.rm("/etc/pam.d/sshd", "/etc/pam.d/other")),
+    ("B", "cmdline", "the SSH server is masked, which others start by its other name", "fatal", plus("systemd.mask=ssh.service")),
+    ("A", "cmdline", "fstab is left out", "fatal", plus("fstab=no")),
+    ("A", "cmdline", "the system without its state", "fatal", plus("systemd.volatile=yes")),
+    ("A", "cmdline", "the bus of Hyper-V is not called", "fatal", plus("initcall_blacklist=hv_acpi_init")),
+    ("A", "cmdline", "-b", "fatal", plus("-b")),
+    ("A", "cmdline", "boot=live", "fatal", plus("boot=live")),
+    ("A", "cmdline", "boot=nfs", "fatal", plus("boot=nfs")),
+    ("A", "cmdline", "settings for safety and speed", "right", plus("mitigations=off audit=1 transparent_hugepage=never panic=30 selinux=0 vsyscall=none iommu=pt")),
+    ("A", "initrd", "without run-init", "fatal", without("run-init")),
+    ("A", "initrd", "without blkid", "fatal", without("blkid")),
+    ("B", "initrd", "without udev", "fatal", without("systemd-udevd")),
+    ("B", "initrd", "without a shell", "fatal", without("bin/sh")),
+    ("B", "provisioning", "no kinds of host keys", "fatal", cloud("ssh_genkeytypes: []\n")),
+    ("B", "provisioning", "a distribution that it does not have", "fatal", cloud("system_info:\n  distro: nothing\n")),
+    ("B", "provisioning", "cloud-final is masked", "right", lambda c: mask(c, "cloud-final.service")),
+    ("B", "provisioning", "without jsonschema", "right", lambda c: c.unlink(f"{PACKAGES}/jsonschema")),
+    ("B", "network", "networkd: a file that only root may read", "fatal", lambda c: networkd(no_cloud_network(c), "[Match]\nName=eth0\n[Network]\nDHCP=yes\n").mode("/etc/systemd/network/10-eth0.network", 0o600)),
+    ("B", "network", "resolved is masked", "right", lambda c: mask(c, "systemd-resolved.service")),
 ]

@@ -374,6 +374,19 @@ fn agents() {
         .write(SOURCES, "datasource_list: [ NoCloud, None ]\n")
         .expect_change(&["cloud-init-datasource", "sshd-host-keys"], less);
     with_cloud_init(gone())
+        .link("/etc/systemd/system/cloud-final.service", "/dev/null")
+        .expect_change(&["agent-extensions", "cloud-init-final"], less);
+    with_cloud_init(gone())
+        .write("/etc/cloud/cloud.cfg.d/99-own.cfg", "ssh_genkeytypes: []\n")
+        .expect_change(&["agent-extensions", "sshd-host-keys"], less);
+    with_cloud_init(gone())
+        .folder(&format!("{PACKAGES}/cloudinit/distros"))
+        .write(
+            "/etc/cloud/cloud.cfg.d/99-own.cfg",
+            "system_info: {distro: nothing}\n",
+        )
+        .expect_change(&["cloud-init-conf", "sshd-host-keys"], less);
+    with_cloud_init(gone())
         .write("/etc/cloud/cloud-init.disabled", "")
         .expect_change(&["cloud-init-disabled", "sshd-host-keys"], less);
     with_cloud_init(gone())
@@ -601,6 +614,14 @@ fn what_the_initial_ram_disk_goes_by() {
             .write(&path, unpacked.without(&[gone]))
             .expect(&["initrd-parts"]);
     }
+    for program in ["usr/bin/run-init", "blkid"] {
+        Broken::new()
+            .write(&path, unpacked.without(&[program]))
+            .expect(&["initrd-parts"]);
+    }
+    Broken::new()
+        .write(&path, unpacked.without(&["systemd-udevd"]))
+        .expect(&["initrd-init"]);
 }
 
 #[test]
@@ -615,6 +636,13 @@ fn what_the_system_goes_by() {
     fstab("defaults 0 1\ntmpfs /etc tmpfs defaults").expect(&["fstab-hides"]);
     fstab("defaults 0 1\n/srv /usr none bind").expect(&["fstab-unknown"]);
     fstab("defaults 0 1\ntmpfs /tmp tmpfs noexec").expect(&[]);
+    // Masked under its own name, it is under the other as well.
+    let target = "/usr/lib/systemd/system/multi-user.target";
+    let text = Broken::new().text(target) + "Wants=sshd.service\n";
+    Broken::new()
+        .cmdline(&format!("{CMDLINE} systemd.mask=ssh.service"))
+        .write(target, text)
+        .expect(&["ssh-unit"]);
     let sysctl = |text: &str| Broken::new().write("/etc/sysctl.d/own.conf", text);
     sysctl("kernel/modules_disabled = 1\n").expect(&["modules-disabled"]);
     sysctl("# kernel.modules_disabled = 1\nkernel.kptr_restrict=2\n").expect(&[]);
@@ -644,13 +672,23 @@ fn what_the_system_goes_by() {
         ("nomodule", "cmdline-blacklist"),
         ("mem=64M", "cmdline-memory"),
         ("rootflags=nonsense", "root-flags-unknown"),
+        ("-b", "cmdline-rescue"),
+        ("rd.emergency", "cmdline-rescue"),
+        ("fstab=no", "fstab-root"),
+        ("systemd.volatile=yes", "cmdline-volatile"),
+        ("initcall_blacklist=hv_acpi_init", "cmdline-hyperv"),
+        ("initcall_blacklist=something", "cmdline-calls"),
+        ("boot=live", "initrd-parts"),
+        ("boot=nfs", "initrd-parts"),
     ] {
         Broken::new()
             .cmdline(&format!("{CMDLINE} {words}"))
             .expect(&[finding]);
     }
     Broken::new()
-        .cmdline(&format!("{CMDLINE} mem=4G rootflags=data=ordered"))
+        .cmdline(&format!(
+            "{CMDLINE} mem=4G rootflags=data=ordered boot=local 6"
+        ))
         .expect(&[]);
 }
 

@@ -9,10 +9,22 @@ use crate::rules::Rule;
 use crate::rules::cmdline as rules;
 use crate::volumes::{Named, Volume, Volumes};
 
-use super::{has_word, last};
+use super::{has_word, last, values};
 
 /// Targets and words with which a machine ends in a shell of its administrator.
-const RESCUE_WORDS: [&str; 6] = ["single", "s", "S", "1", "emergency", "rescue"];
+const RESCUE_WORDS: [&str; 11] = [
+    "single",
+    "s",
+    "S",
+    "1",
+    "-s",
+    "emergency",
+    "-b",
+    "rescue",
+    "rd.emergency",
+    "rd.rescue",
+    "rd.single",
+];
 const RESCUE_TARGETS: [&str; 6] = [
     "rescue.target",
     "emergency.target",
@@ -23,6 +35,18 @@ const RESCUE_TARGETS: [&str; 6] = [
 ];
 /// Modules without which a machine in Azure has no disk or no network.
 const NEEDED_MODULES: [&str; 3] = ["hv_vmbus", "hv_storvsc", "hv_netvsc"];
+
+/// What the kernel calls to find disks, networks and file systems in Azure.
+const NEEDED_CALLS: [&str; 8] = [
+    "hv_acpi_init",
+    "storvsc_drv_init",
+    "netvsc_drv_init",
+    "init_scsi",
+    "init_sd",
+    "ext4_init_fs",
+    "init_xfs_fs",
+    "init_btrfs_fs",
+];
 
 /// What the command line says of the root file system.
 pub(crate) enum Root<'v> {
@@ -166,6 +190,15 @@ fn judge_words(cmdline: &str, find: &dyn Fn(&Rule, String)) {
             "`acpi=off` is on the command line, and Hyper-V's bus is found by ACPI".to_owned(),
         );
     }
+    judge_calls(cmdline, find);
+    if let Some(state) = last(cmdline, "systemd.volatile")
+        && !matches!(state, "no" | "0" | "off" | "false")
+    {
+        let message = format!(
+            "`systemd.volatile={state}` leaves out what the system has, and was not followed"
+        );
+        find(&rules::CMDLINE_VOLATILE, message);
+    }
     if has_word(cmdline, "nomodule") {
         let message = "`nomodule` on the command line keeps every module from being loaded";
         find(&rules::CMDLINE_BLACKLIST, message.to_owned());
@@ -192,6 +225,22 @@ fn judge_words(cmdline: &str, find: &dyn Fn(&Rule, String)) {
                     format!("`{list}=` on the command line keeps `{module}` from being loaded"),
                 );
             }
+        }
+    }
+}
+
+/// Judges which parts of the kernel are not started.
+fn judge_calls(cmdline: &str, find: &dyn Fn(&Rule, String)) {
+    let calls = values(cmdline, "initcall_blacklist").flat_map(|list| list.split(','));
+    for call in calls {
+        if NEEDED_CALLS.contains(&call) {
+            let message = format!(
+                "`initcall_blacklist=` on the command line keeps `{call}` from being called"
+            );
+            find(&rules::CMDLINE_HYPERV, message);
+        } else if !call.contains("algif") {
+            let message = format!("what the machine is without `{call}` is not known");
+            find(&rules::CMDLINE_CALLS, message);
         }
     }
 }

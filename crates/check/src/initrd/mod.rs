@@ -239,12 +239,12 @@ impl Initrd {
 
     /// Judges that udev can run, which loads the drivers of the disk.
     fn judge_udev(&self, context: &Context<'_>) -> Result<(), Unread> {
-        let paths = [
-            "/usr/lib/systemd/systemd-udevd",
-            "/lib/systemd/systemd-udevd",
-            "/sbin/udevd",
-        ];
-        let Some(path) = self.tree.first_of(&paths)? else {
+        let Some(path) = self.tree.first_of(&parts::UDEVD)? else {
+            let is_wanted = self.is_systemd()? || self.tree.exists("/scripts/init-top/udev")?;
+            if is_wanted {
+                let message = "there is no udev in the initrd, which loads the drivers of the disk";
+                context.find_in(&rules::INITRD_INIT, parts::UDEVD[0], message);
+            }
             return Ok(());
         };
         if let Err(fault) = elf::judge_program(&self.tree, path)?

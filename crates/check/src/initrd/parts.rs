@@ -27,7 +27,16 @@ const UNIT_FOLDERS: [&str; 3] = [
     "/lib/systemd/system",
 ];
 /// Programs that these run, by their names in the folders of programs.
-const PROGRAMS: [&str; 2] = ["mount", "systemctl"];
+const PROGRAMS: [&str; 3] = ["mount", "systemctl", "sh"];
+const PROGRAM_FOLDERS: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+/// What every script of initramfs-tools reads.
+const FUNCTIONS: &str = "/scripts/functions";
+/// Its scripts, and programs by which they find the root and leave for it.
+const OF_INITRAMFS_TOOLS: [(&str, &str); 3] = [
+    (FUNCTIONS, "blkid"),
+    ("/scripts/local", "mount"),
+    ("/init", "run-init"),
+];
 /// What makes a unit of the command line's `root=`.
 const GENERATORS: [&str; 2] = [
     "/usr/lib/systemd/system-generators/systemd-fstab-generator",
@@ -45,7 +54,7 @@ const RULE_FOLDERS: [&str; 3] = [
 const DRIVER_RULES: &str = "80-drivers.rules";
 /// Rules that give names to disks, and tell systemd of them.
 const SYSTEMD_RULES: [&str; 2] = ["60-persistent-storage.rules", "99-systemd.rules"];
-const UDEVD: [&str; 3] = [
+pub(super) const UDEVD: [&str; 3] = [
     "/usr/lib/systemd/systemd-udevd",
     "/lib/systemd/systemd-udevd",
     "/sbin/udevd",
@@ -67,6 +76,21 @@ impl Initrd {
                 );
             }
         }
+        if self.tree.exists(FUNCTIONS)? {
+            for (script, name) in OF_INITRAMFS_TOOLS {
+                let runs = self
+                    .tree
+                    .text(script)?
+                    .is_some_and(|text| runs(&text, name));
+                if runs && !self.has(&PROGRAM_FOLDERS, name)? {
+                    find(name, format!("there is no program `{name}` in the initrd"));
+                }
+            }
+            if crate::cmdline::last(needs.cmdline, "boot") == Some("nfs") {
+                let why = "`boot=nfs` looks for the root on another machine";
+                find("/scripts/nfs", why.to_owned());
+            }
+        }
         let is_systemd = self.is_systemd()?;
         if self.tree.exists_any(&UDEVD)? {
             let more = SYSTEMD_RULES.into_iter().filter(|_| is_systemd);
@@ -83,7 +107,7 @@ impl Initrd {
                 }
             }
             for name in PROGRAMS {
-                if !self.has(&["/usr/bin", "/bin"], name)? {
+                if !self.has(&PROGRAM_FOLDERS, name)? {
                     find(name, format!("there is no program `{name}` in the initrd"));
                 }
             }
@@ -112,7 +136,7 @@ impl Initrd {
         Ok(())
     }
 
-    fn is_systemd(&self) -> Result<bool, Unread> {
+    pub(super) fn is_systemd(&self) -> Result<bool, Unread> {
         let init = self
             .tree
             .resolve("/init")?
@@ -143,9 +167,33 @@ impl Initrd {
             .filter(|path| !path.contains('$'))
             .map(|path| format!("/{path}"))
             .collect();
-        if text.contains("/scripts/${BOOT}") && crate::cmdline::last(cmdline, "boot").is_none() {
-            paths.insert("/scripts/local".to_owned());
+        if text.contains("/scripts/${BOOT}") {
+            let kind = crate::cmdline::last(cmdline, "boot").unwrap_or("local");
+            paths.insert(format!("/scripts/{kind}"));
         }
         Ok(paths)
+    }
+}
+
+/// Whether a script has a word that is no comment.
+fn runs(script: &str, program: &str) -> bool {
+    let mut lines = script
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    lines.any(|line| {
+        line.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '`' | ';' | '"'))
+            .any(|word| word == program)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_scripts() {
+        assert!(runs("x=$(blkid -o value)\n", "blkid"));
+        assert!(runs("\texec run-init \"$rootmnt\"\n", "run-init"));
+        assert!(!runs("# blkid\n  # run-init\nmy_blkid x\n", "blkid"));
     }
 }

@@ -82,6 +82,11 @@ fn files(tree: &Tree) -> Result<Vec<(String, String)>, Unread> {
                 continue;
             }
             let path = format!("{folder}/{name}");
+            let meta = tree.meta(&path)?;
+            // networkd is an ordinary user, to whom a file that only root may read is none.
+            if meta.is_some_and(|meta| meta.is_file() && meta.mode & 0o044 == 0) {
+                continue;
+            }
             let mut text = tree.text(&path)?.unwrap_or_default();
             for (_, more) in tree.texts_in(&format!("/etc/systemd/network/{name}.d"), ".conf")? {
                 text.push('\n');

@@ -41,6 +41,10 @@ pub(crate) struct CloudInit {
     faults: Vec<Fault>,
     /// Whether it writes the configuration of the network.
     pub(crate) configures_network: bool,
+    /// Whether it makes host keys for SSH.
+    pub(crate) makes_host_keys: bool,
+    /// Whether it removes the host keys that are there.
+    pub(crate) removes_host_keys: bool,
     /// The shell that it gives to the user.
     pub(super) shell: Option<String>,
 }
@@ -70,6 +74,8 @@ impl CloudInit {
         found.look_at_configuration(tree)?;
         let decides = |fault: &Fault| fault.rule.level == crate::Level::Error;
         found.works = !found.faults.iter().any(decides);
+        found.makes_host_keys &= found.works;
+        found.removes_host_keys &= found.works;
         found.configures_network = found.works && !conf::network_is_off(system)?;
         Ok(found)
     }
@@ -171,12 +177,17 @@ impl CloudInit {
                     0,
                 )
             });
-            let why = format!("cloud-init does not run: {why}");
+            // The last stage reports, and makes nothing that a login needs.
+            let is_last = names == STAGES[STAGES.len() - 1];
             self.faults.push(Fault {
-                rule,
+                rule: if is_last {
+                    &rules::CLOUD_INIT_FINAL
+                } else {
+                    rule
+                },
                 path,
                 line,
-                why,
+                why: format!("cloud-init does not run: {why}"),
             });
             return Ok(());
         }

@@ -56,6 +56,12 @@ rules! {
     CMDLINE_HYPERV: "cmdline-hyperv", Error, KernelParameters,
         "A parameter keeps the kernel from finding the devices of Hyper-V.",
         "remove the parameter from the command line: change {args}";
+    CMDLINE_CALLS: "cmdline-calls", Unknown, KernelParameters,
+        "`initcall_blacklist=` keeps a part of the kernel from starting that is not known here.",
+        "check by hand that the machine starts without it, or remove it: change {args}";
+    CMDLINE_VOLATILE: "cmdline-volatile", Unknown, Systemd,
+        "`systemd.volatile=` starts the system without the state that it has on disk.",
+        "check by hand that agent, network and SSH server work so, or remove it: change {args}";
     CMDLINE_MEMORY: "cmdline-memory", Error, KernelParameters,
         "`mem=` leaves the kernel too little memory to start a system.",
         "remove `mem=` from the command line: change {args}";

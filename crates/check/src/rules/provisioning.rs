@@ -35,6 +35,9 @@ rules! {
     AGENT_OLD: "agent-old", Warning, AgentVersion,
         "The Azure Linux Agent is older than the oldest version that Azure supports, 2.2.53.1.",
         "update the agent's package; where the distribution has no newer one, leave `AutoUpdate.Enabled` on in `/etc/waagent.conf`";
+    CLOUD_INIT_FINAL: "cloud-init-final", Warning, CloudInit,
+        "The last stage of cloud-init does not run: scripts of users and packages are left out.",
+        "enable `cloud-final.service` with `systemctl --root=DIR enable`; where it is masked, unmask it first";
     CLOUD_INIT_DATASOURCE: "cloud-init-datasource", Error, SystemRequirements,
         "The data sources of cloud-init do not include Azure.",
         "add `Azure` to `datasource_list` in `/etc/cloud/cloud.cfg.d`";

@@ -3,7 +3,7 @@
 //! Source: the manuals of fstab, systemd.mount and systemd-fstab-generator: a device of a line
 //! that is required and does not appear ends the boot in the emergency shell.
 
-use crate::cmdline::{has_word, is_kind};
+use crate::cmdline::{has_word, is_kind, last};
 use crate::content::Content;
 use crate::context::Context;
 use crate::files::{Mount, Tree};
@@ -188,6 +188,11 @@ pub(crate) fn mounts(lines: &[Result<Line, u32>], volumes: &Volumes) -> Vec<Moun
         }
     }
     mounts
+}
+
+/// Whether the command line has systemd leave the file out.
+pub(crate) fn is_off(cmdline: &str) -> bool {
+    last(cmdline, "fstab").is_some_and(|value| matches!(value, "no" | "0" | "off" | "false"))
 }
 
 /// Whether the kernel mounts the root read-only, so that something has to make it writable.

@@ -80,7 +80,11 @@ impl System {
             .unwrap_or_default()
             .unwrap_or_default();
         let mut mounts = vec![root];
-        mounts.extend(fstab::mounts(&fstab::parse(&fstab), volumes));
+        let fstab = match fstab::is_off(cmdline) {
+            true => "",
+            false => &fstab,
+        };
+        mounts.extend(fstab::mounts(&fstab::parse(fstab), volumes));
         let tree = Tree::new(mounts);
         let release = match tree.text("/etc/os-release")? {
             Some(text) => text,
@@ -110,7 +114,10 @@ pub(crate) fn judge(
     volumes: &Volumes,
     context: &Context<'_>,
 ) -> Result<(), Unread> {
-    let fstab = system.tree.text(fstab::PATH)?;
+    let fstab = match fstab::is_off(&system.cmdline) {
+        true => None,
+        false => system.tree.text(fstab::PATH)?,
+    };
     fstab::judge(
         fstab.as_deref(),
         &system.cmdline,

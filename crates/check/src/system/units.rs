@@ -91,6 +91,16 @@ impl<'t> Units<'t> {
         Ok(found)
     }
 
+    /// What the other name says that a link gives to a unit: masked there, it is masked here, too.
+    fn load_real(&self, name: &str, path: &str) -> Result<Option<Load>, Unread> {
+        let target = self.tree.link(path)?.unwrap_or_default();
+        let real = target.rsplit('/').next().unwrap_or_default();
+        if real.is_empty() || real == name || name.contains('@') {
+            return Ok(None);
+        }
+        Ok(Some(self.load(real)?).filter(|found| !matches!(found, Load::Missing)))
+    }
+
     fn load_anew(&self, name: &str) -> Result<Load, Unread> {
         if conditions::is_masked(self.cmdline, name) {
             return Ok(Load::Masked("/proc/cmdline".to_owned()));
@@ -116,6 +126,9 @@ impl<'t> Units<'t> {
                         return Ok(Load::Masked(path));
                     }
                     Some(meta) if meta.is_file() => {
+                        if let Some(found) = self.load_real(name, &path)? {
+                            return Ok(found);
+                        }
                         let unit = self.read(&path, &names)?;
                         return Ok(Load::Found(Rc::new(unit)));
                     }

@@ -1,6 +1,7 @@
 //! What the files of cloud-init's configuration say: where it looks for data, whom it makes, and
 //! whether it leaves the network alone.
 
+use super::super::python;
 use super::{CONF, CloudInit};
 use crate::files::Tree;
 use crate::rules::provisioning as rules;
@@ -19,6 +20,29 @@ impl CloudInit {
             let why = "the configuration of cloud-init has an empty list of users";
             self.fault(&rules::CLOUD_INIT_CONF, CONF, why);
         }
+    }
+
+    /// Whether what cloud-init is told to run on is a distribution that it has.
+    fn look_for_distribution(&mut self, values: &[Value], tree: &Tree) -> Result<(), Unread> {
+        let mut named = values.iter().rev().filter_map(|value| {
+            let info = value.get("system_info")?;
+            Some(info.get("distro")?.text()?.replace('-', "_"))
+        });
+        let Some(name) = named.next() else {
+            return Ok(());
+        };
+        let mut is_known = false;
+        let mut any = false;
+        for folder in python::folders(tree)? {
+            let distributions = format!("{folder}/cloudinit/distros");
+            any |= tree.exists(&distributions)?;
+            is_known |= tree.exists(&format!("{distributions}/{name}.py"))?;
+        }
+        if any && !is_known {
+            let why = format!("cloud-init has no distribution `{name}`, and ends");
+            self.fault(&rules::CLOUD_INIT_CONF, CONF, why);
+        }
+        Ok(())
     }
 
     fn look_for_modules(&mut self, values: &[Value]) {
@@ -66,6 +90,16 @@ impl CloudInit {
             .filter_map(|(_, text)| crate::yaml::parse(text).ok())
             .collect();
         self.look_for_users(&values);
+        self.look_for_distribution(&values, tree)?;
+        let kinds = effective(&values, "ssh_genkeytypes");
+        let keeps = effective(&values, "ssh_deletekeys").and_then(Value::text);
+        self.removes_host_keys = !keeps.is_some_and(|text| {
+            matches!(
+                text.to_ascii_lowercase().as_str(),
+                "false" | "0" | "no" | "off"
+            )
+        });
+        self.makes_host_keys = !matches!(kinds, Some(Value::List(list)) if list.is_empty());
         let shell = values.iter().rev().find_map(|value| {
             let user = value.get("system_info")?.get("default_user")?;
             Some(user.get("shell")?.text()?.to_owned())

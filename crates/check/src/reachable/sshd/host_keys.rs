@@ -26,7 +26,7 @@ pub(in crate::reachable) fn judge_host_keys(
             .filter_map(|setting| setting.values.first().cloned())
             .collect(),
     };
-    for path in &paths {
+    for path in paths.iter().filter(|_| !cloud_init.removes_host_keys) {
         if tree
             .meta(path)?
             .is_some_and(|meta| meta.is_file() && meta.size > 0 && meta.mode & 0o027 == 0)
@@ -60,7 +60,7 @@ fn makes_host_keys(
     cloud_init: &CloudInit,
 ) -> Result<bool, Unread> {
     let tree = &system.tree;
-    if cloud_init.works || tree.exists("/usr/bin/azure-init")? {
+    if cloud_init.makes_host_keys || tree.exists("/usr/bin/azure-init")? {
         return Ok(true);
     }
     for name in [
