@@ -20,8 +20,7 @@ impl Pool {
     pub(super) fn new(blocks: Arc<Blocks>, threads: usize) -> Self {
         Self {
             blocks,
-            // Miri does not know the call by which idle ones wait.
-            threads: if cfg!(miri) { 0 } else { threads },
+            threads,
             started: Mutex::default(),
         }
     }
