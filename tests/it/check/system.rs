@@ -386,6 +386,14 @@ fn agents() {
             "system_info: {distro: nothing}\n",
         )
         .expect_change(&["cloud-init-conf", "sshd-host-keys"], less);
+    // It removes the host keys of the usual names, and leaves others.
+    let conf = "/etc/ssh/sshd_config";
+    let text = Broken::new().text(conf);
+    with_cloud_init(gone())
+        .write("/etc/ssh/own_key", "a key")
+        .command("sif /etc/ssh/own_key mode 0100600")
+        .write(conf, format!("HostKey /etc/ssh/own_key\n{text}"))
+        .expect_change(&["agent-extensions"], less);
     with_cloud_init(gone())
         .write("/etc/cloud/cloud-init.disabled", "")
         .expect_change(&["cloud-init-disabled", "sshd-host-keys"], less);

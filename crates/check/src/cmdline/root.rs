@@ -12,7 +12,7 @@ use crate::volumes::{Named, Volume, Volumes};
 use super::{has_word, last, values};
 
 /// Targets and words with which a machine ends in a shell of its administrator.
-const RESCUE_WORDS: [&str; 11] = [
+const RESCUE_WORDS: [&str; 10] = [
     "single",
     "s",
     "S",
@@ -23,7 +23,6 @@ const RESCUE_WORDS: [&str; 11] = [
     "rescue",
     "rd.emergency",
     "rd.rescue",
-    "rd.single",
 ];
 const RESCUE_TARGETS: [&str; 6] = [
     "rescue.target",

@@ -26,7 +26,9 @@ pub(in crate::reachable) fn judge_host_keys(
             .filter_map(|setting| setting.values.first().cloned())
             .collect(),
     };
-    for path in paths.iter().filter(|_| !cloud_init.removes_host_keys) {
+    // cloud-init removes those of the usual names before it makes new ones.
+    let stays = |path: &&String| !cloud_init.removes_host_keys || !usual.contains(path);
+    for path in paths.iter().filter(stays) {
         if tree
             .meta(path)?
             .is_some_and(|meta| meta.is_file() && meta.size > 0 && meta.mode & 0o027 == 0)
@@ -71,7 +73,8 @@ fn makes_host_keys(
         "ssh-keygen.service",
         "regenerate_ssh_host_keys.service",
     ] {
-        if units.is_started(name)? {
+        // Units of others ask for these, whether they are there or not.
+        if units.is_started(name)? && units.obstacle(name, &system.accounts, 0)?.is_none() {
             return Ok(true);
         }
     }
