@@ -30,7 +30,7 @@ TWINS = [
     ("A", "cmdline", "noinitrd, which is about another kind", "right", plus("noinitrd")),
     ("A", "cmdline", "without IPv6", "right", plus("ipv6.disable=1")),
     ("A", "cmdline", "a short rootdelay", "right", lambda c: c.args(R.replace("rootdelay=300", "rootdelay=1"))),
-    ("B", "cmdline", "init= of nothing", "right", plus("init=/sbin/nothing")),
+    ("B", "cmdline", "init= of nothing", "fatal", plus("init=/sbin/nothing")),
     ("A", "initrd", "without scripts/local", "fatal", without("scripts/local")),
     ("A", "initrd", "without its configuration", "fatal", without("initramfs.conf")),
     ("A", "initrd", "without modprobe, and ext4 is built in", "right", without("modprobe")),

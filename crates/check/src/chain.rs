@@ -54,8 +54,9 @@ pub(crate) fn follow(layout: &Layout, generation: Generation, context: &Context<
     let Some((root, mount)) = found else {
         return;
     };
-    let has_initrd = !matches!(unpacked, Unpacked::None);
-    let opened = contained(|| System::open(mount, &cmdline, has_initrd, &volumes, context));
+    // Others stop where `init=` names nothing: dracut in an emergency shell, the kernel at once.
+    let replaces_init = unpacked.is_initramfs_tools() || matches!(unpacked, Unpacked::Unread);
+    let opened = contained(|| System::open(mount, &cmdline, replaces_init, &volumes, context));
     let mut system = match opened {
         Ok(system) => system,
         Err(reason) => {

@@ -254,6 +254,9 @@ fn initial_ram_disks() {
             &["cmdline-rootdelay", "initrd-parts"],
             &["cmdline-rootdelay-long"],
         );
+    with(&other)
+        .cmdline(&format!("{CMDLINE} init=/sbin/nothing"))
+        .expect_change(&["init", "initrd-parts"], &["cmdline-rootdelay-long"]);
     // Built into the kernel, they need not be in the initrd.
     let built_in = format!("/usr/lib/modules/{}/modules.builtin", kernel());
     let broken = with(&lacking);

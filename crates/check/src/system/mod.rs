@@ -60,8 +60,8 @@ pub(crate) struct System {
     pub(crate) cmdline: String,
     /// Its users.
     pub(crate) accounts: Accounts,
-    /// Whether an initial RAM disk starts it.
-    has_initrd: bool,
+    /// Whether an initial RAM disk starts `/sbin/init` where `init=` names what is not there.
+    replaces_init: bool,
     is_systemd: bool,
 }
 
@@ -70,7 +70,7 @@ impl System {
     pub(crate) fn open(
         root: Mount,
         cmdline: &str,
-        has_initrd: bool,
+        replaces_init: bool,
         volumes: &Volumes,
         context: &Context<'_>,
     ) -> Result<Self, Unread> {
@@ -96,7 +96,7 @@ impl System {
             tree,
             cmdline: cmdline.to_owned(),
             accounts,
-            has_initrd,
+            replaces_init,
             is_systemd: false,
         })
     }
@@ -180,7 +180,7 @@ fn judge_init(system: &mut System, context: &Context<'_>) -> Result<(), Unread> 
     let tree = &system.tree;
     let mut named = crate::cmdline::last(&system.cmdline, "init").map(str::to_owned);
     if let Some(init) = &named
-        && system.has_initrd
+        && system.replaces_init
         && let Err(fault @ (elf::Fault::Missing(_) | elf::Fault::NotExecutable(_))) =
             elf::judge_program(tree, init)?
     {
