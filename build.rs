@@ -10,6 +10,9 @@ fn main() {
     println!("cargo::rustc-env=VHDFS_TARGET={target}");
     // Builds of developers do not follow every commit.
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if is_release && let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        println!("cargo::rerun-if-changed={log}");
+    }
     let commit = env::var("VHDFS_COMMIT")
         .ok()
         .or_else(|| is_release.then(head).flatten());
@@ -21,10 +24,12 @@ fn main() {
 
 /// The commit that is checked out; `None` outside of a repository.
 fn head() -> Option<String> {
-    let output = Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
-        .output()
-        .ok()?;
-    let commit = String::from_utf8(output.stdout).ok()?;
-    Some(commit.trim().to_owned()).filter(|commit| output.status.success() && !commit.is_empty())
+    git(&["rev-parse", "--short=12", "HEAD"])
+}
+
+/// What git prints; `None` where it fails, or prints nothing.
+fn git(args: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_owned()).filter(|text| output.status.success() && !text.is_empty())
 }

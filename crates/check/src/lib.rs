@@ -62,7 +62,9 @@ use thiserror::Error;
 
 pub use context::Progress;
 pub use deadline::{Deadline, NoDeadline};
-pub use report::{Finding, Generation, Level, Report, Stage, StageReport, StageVerdict, Verdict};
+pub use report::{
+    Finding, Generation, Level, Report, SCHEMA, Stage, StageReport, StageVerdict, Verdict,
+};
 pub use rules::{document, explain, ids};
 
 use container::Container;

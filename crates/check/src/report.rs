@@ -8,6 +8,9 @@ use crate::context::Found;
 use crate::printable::printable;
 use disk::format::Format;
 
+/// Version of the shape of a report in JSON.
+pub const SCHEMA: u32 = 2;
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -294,7 +297,7 @@ impl Report {
             () => Verdict::Ready,
         };
         Self {
-            schema: 2,
+            schema: SCHEMA,
             image: image.to_owned(),
             format: format.name(),
             verdict,

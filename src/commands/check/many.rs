@@ -26,7 +26,17 @@ const UNREADABLE: u8 = 2;
 #[serde(untagged)]
 enum Row {
     Judged(Box<Report>),
-    Unreadable { image: String, error: String },
+    Unreadable(Unreadable),
+}
+
+/// An image that could not be read, with the keys of a report that scripts look at.
+#[derive(Debug, Serialize)]
+struct Unreadable {
+    schema: u32,
+    image: String,
+    verdict: &'static str,
+    ready: bool,
+    error: String,
 }
 
 pub(super) fn run(
@@ -77,10 +87,13 @@ pub(super) fn run(
 fn row(path: &Path, options: &Options, shown: &ShownAs) -> Row {
     match judge(path, options, shown) {
         Ok(report) => Row::Judged(Box::new(report)),
-        Err(error) => Row::Unreadable {
+        Err(error) => Row::Unreadable(Unreadable {
+            schema: check::SCHEMA,
             image: path.to_string_lossy().into_owned(),
+            verdict: "unknown",
+            ready: false,
             error: error.to_string(),
-        },
+        }),
     }
 }
 
@@ -117,7 +130,7 @@ fn collect(
 impl Row {
     fn rank(&self) -> u8 {
         match self {
-            Self::Unreadable { .. } => 0,
+            Self::Unreadable(_) => 0,
             Self::Judged(report) => match report.verdict() {
                 Verdict::NotReady => 1,
                 Verdict::Unknown => 2,
@@ -129,7 +142,7 @@ impl Row {
 
 fn status(rows: &[Row]) -> u8 {
     let of_row = |row: &Row| match row {
-        Row::Unreadable { .. } => UNREADABLE,
+        Row::Unreadable(_) => UNREADABLE,
         Row::Judged(report) => report.verdict().exit_status(),
     };
     let statuses: Vec<u8> = rows.iter().map(of_row).collect();
@@ -143,7 +156,7 @@ fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(&COLUMNS);
     for row in rows {
         match row {
-            Row::Unreadable { image, error } => {
+            Row::Unreadable(Unreadable { image, error, .. }) => {
                 let error = error.strip_prefix(&format!("{image}: ")).unwrap_or(error);
                 let cells = [image.clone(), String::new(), "cannot be read".to_owned()];
                 let [image, generation, verdict] = cells;

@@ -391,6 +391,11 @@ fn folders_and_several_images() {
         found[0]["error"].as_str().unwrap().contains("No such file"),
         "{found}"
     );
+    assert_eq!(found[0]["verdict"], "unknown");
+    assert_eq!(
+        (&found[0]["ready"], &found[0]["schema"]),
+        (&false.into(), &2.into())
+    );
     assert_eq!(found[1]["ready"], true);
 }
 
