@@ -28,7 +28,6 @@ SAMPLE = [
     "A cmdline: init= of nothing",
     "B cmdline: init= of nothing",
     "A cmdline: 3",
-    "A cmdline: fstab is left out",
     "A cmdline: boot=live",
     "A initrd: without blkid",
     "B initrd: without a shell",
