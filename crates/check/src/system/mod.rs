@@ -76,15 +76,11 @@ impl System {
     ) -> Result<Self, Unread> {
         let alone = Tree::of(Rc::clone(&root.files));
         // Where it cannot be read, that is a finding of its own.
-        let fstab = contained(|| alone.text(fstab::PATH))
+        let fstab = contained(|| fstab::text(&alone, cmdline))
             .unwrap_or_default()
             .unwrap_or_default();
         let mut mounts = vec![root];
-        let fstab = match fstab::is_off(cmdline) {
-            true => "",
-            false => &fstab,
-        };
-        mounts.extend(fstab::mounts(&fstab::parse(fstab), volumes));
+        mounts.extend(fstab::mounts(&fstab::parse(&fstab), volumes));
         let tree = Tree::new(mounts);
         let release = match tree.text("/etc/os-release")? {
             Some(text) => text,
@@ -114,10 +110,7 @@ pub(crate) fn judge(
     volumes: &Volumes,
     context: &Context<'_>,
 ) -> Result<(), Unread> {
-    let fstab = match fstab::is_off(&system.cmdline) {
-        true => None,
-        false => system.tree.text(fstab::PATH)?,
-    };
+    let fstab = fstab::text(&system.tree, &system.cmdline)?;
     fstab::judge(
         fstab.as_deref(),
         &system.cmdline,
