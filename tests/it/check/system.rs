@@ -703,6 +703,22 @@ fn what_the_system_goes_by() {
         .expect(&[]);
 }
 
+/// Each of two links has the other's name at its end.
+#[test]
+fn names_of_units_that_lead_in_a_circle() {
+    let folder = "/etc/systemd/system";
+    Broken::new()
+        .link(
+            &format!("{folder}/ssh.service"),
+            &format!("{folder}/other.service"),
+        )
+        .link(
+            &format!("{folder}/other.service"),
+            "/usr/lib/systemd/system/ssh.service",
+        )
+        .expect(&[]);
+}
+
 #[test]
 fn what_agent_network_and_server_go_by() {
     Broken::new()

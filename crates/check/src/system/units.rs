@@ -91,14 +91,26 @@ impl<'t> Units<'t> {
         Ok(found)
     }
 
-    /// What the other name says that a link gives to a unit: masked there, it is masked here, too.
-    fn load_real(&self, name: &str, path: &str) -> Result<Option<Load>, Unread> {
-        let target = self.tree.link(path)?.unwrap_or_default();
-        let real = target.rsplit('/').next().unwrap_or_default();
-        if real.is_empty() || real == name || name.contains('@') {
+    /// Where the unit is masked under its own name, to which the link at `path` leads from another.
+    fn masked_as_real(&self, name: &str, path: &str) -> Result<Option<String>, Unread> {
+        let Some((resolved, _)) = self.tree.resolve(path)? else {
+            return Ok(None);
+        };
+        let real = resolved.rsplit('/').next().unwrap_or_default();
+        if real == name || name.contains('@') {
             return Ok(None);
         }
-        Ok(Some(self.load(real)?).filter(|found| !matches!(found, Load::Missing)))
+        if conditions::is_masked(self.cmdline, real) {
+            return Ok(Some("/proc/cmdline".to_owned()));
+        }
+        for folder in FOLDERS {
+            let path = format!("{folder}/{real}");
+            if self.tree.exists_as_link(&path)? {
+                let is_masked = self.tree.link(&path)?.as_deref() == Some("/dev/null");
+                return Ok(is_masked.then_some(path));
+            }
+        }
+        Ok(None)
     }
 
     fn load_anew(&self, name: &str) -> Result<Load, Unread> {
@@ -126,8 +138,8 @@ impl<'t> Units<'t> {
                         return Ok(Load::Masked(path));
                     }
                     Some(meta) if meta.is_file() => {
-                        if let Some(found) = self.load_real(name, &path)? {
-                            return Ok(found);
+                        if let Some(path) = self.masked_as_real(name, &path)? {
+                            return Ok(Load::Masked(path));
                         }
                         let unit = self.read(&path, &names)?;
                         return Ok(Load::Found(Rc::new(unit)));

@@ -1,9 +1,9 @@
 //! What the files of cloud-init's configuration say: where it looks for data, whom it makes, and
 //! whether it leaves the network alone.
 
-use super::super::python;
 use super::{CONF, CloudInit};
 use crate::files::Tree;
+use crate::provisioning::python;
 use crate::rules::provisioning as rules;
 use crate::system::System;
 use crate::unread::Unread;
