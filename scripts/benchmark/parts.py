@@ -148,7 +148,7 @@ def opens(scratch, places, runs, small):
         rows.append({"part": "fact", "name": f"open with a snapshot, {title} (ms)", "value": seconds * 1000, "goal": "20"})
     direct = kept(places, Mount(scratch, "opens-direct", system.source, "--snapshot=never"))
     for which, path in [("source", system.source / "dense.raw"), ("vhdfs, under a read lease", direct.path / "dense.vhd")]:
-        value = opened_and_closed(path, 200 if quick else 5000) * 1e6
+        value = opened_and_closed(path, 200 if small else 5000) * 1e6
         goal = "100" if which != "source" else ""
         rows.append({"part": "fact", "name": f"open and close, {which} (µs)", "value": value, "goal": goal})
     return rows

@@ -10,14 +10,19 @@ use parking_lot::Mutex;
 
 use super::metadata::Version;
 
-/// Number of versions that are remembered one by one. About 150 bytes each.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 14).unwrap();
+/// Number of parts with a lock each: a thread that must wait for a core while it holds one should
+/// not hold up a writer of another file.
+const PARTS: usize = 64;
+
+/// Number of versions that a part remembers one by one. About 150 bytes each.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new((1 << 14) / PARTS).unwrap();
 
 /// Counts for each version how it was given up, so that it never comes back as itself.
 #[derive(Debug)]
 pub struct GivenUp {
     latest: AtomicU64,
-    known: Mutex<Known>,
+    /// By inode.
+    parts: [Mutex<Known>; PARTS],
     listener: OnceLock<Listener>,
 }
 
@@ -38,39 +43,46 @@ struct Known {
     others: u64,
 }
 
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            numbers: LruCache::new(REMEMBERED),
+            others: 0,
+        }
+    }
+}
+
 impl Default for GivenUp {
     fn default() -> Self {
         Self {
             latest: AtomicU64::new(0),
-            known: Mutex::new(Known {
-                numbers: LruCache::new(REMEMBERED),
-                others: 0,
-            }),
+            parts: [(); PARTS].map(|()| Mutex::default()),
             listener: OnceLock::new(),
         }
     }
 }
 
 impl GivenUp {
-    /// Gives a version up: from now on it has another number.
+    /// Gives a version up: from now on it has another number. [`Self::tell`] is to follow.
     pub fn note(&self, version: Version) {
-        let mut known = self.known.lock();
-        let number = self.latest.load(Ordering::Acquire) + 1;
+        let mut known = self.part(&version).lock();
+        let number = self.latest.fetch_add(1, Ordering::AcqRel) + 1;
         if let Some((forgotten, number)) = known.numbers.push(version, number)
             && forgotten != version
         {
             // All that are not remembered get a number that none of them had before.
             known.others = number;
         }
-        self.latest.store(number, Ordering::Release);
-        drop(known);
+    }
+
+    /// Tells the listener that a version was given up.
+    pub fn tell(&self) {
         if let Some(Listener(tell)) = self.listener.get() {
             tell();
         }
     }
 
-    /// Has `tell` called whenever a version is given up, by whoever gives it up: a writer waits, so it
-    /// must return at once. Only the first listener counts.
+    /// Has `tell` called whenever a version was given up, by whoever gives it up. Only the first listener counts.
     pub fn listen(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _ = self.listener.set(Listener(Box::new(tell)));
     }
@@ -80,9 +92,13 @@ impl GivenUp {
         if self.latest.load(Ordering::Acquire) == 0 {
             return 0;
         }
-        let known = self.known.lock();
+        let known = self.part(version).lock();
         let number = known.numbers.peek(version).copied();
         number.unwrap_or(known.others)
+    }
+
+    fn part(&self, version: &Version) -> &Mutex<Known> {
+        &self.parts[(version.inode % PARTS as u64) as usize]
     }
 }
 
@@ -109,6 +125,8 @@ mod tests {
     #[test]
     fn a_version_never_gets_a_number_again() {
         let given_up = GivenUp::default();
+        // All in one part.
+        let version = |number: u64| version(number * PARTS as u64);
         let (one, other) = (version(0), version(1));
         let mut seen = [(); 2].map(|()| std::collections::HashSet::new());
         for round in 0..5 {

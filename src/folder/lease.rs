@@ -19,11 +19,25 @@ use super::metadata::Version;
 /// All leases of this process, because its signals are the process's, too.
 static LEASES: LazyLock<Leases> = LazyLock::new(Leases::default);
 
-#[derive(Debug, Default)]
+/// Number of parts of the table of leases, with a lock each: a thread that must wait for a core while it
+/// holds one should not hold up a writer of another file.
+const PARTS: usize = 64;
+
+#[derive(Debug)]
 struct Leases {
     /// The thread that gives leases back, once there is one.
     receiver: Mutex<Option<Receiver>>,
-    by_descriptor: Mutex<HashMap<RawFd, Weak<Lease>>>,
+    /// By descriptor.
+    parts: [Mutex<HashMap<RawFd, Weak<Lease>>>; PARTS],
+}
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self {
+            receiver: Mutex::default(),
+            parts: [(); PARTS].map(|()| Mutex::default()),
+        }
+    }
 }
 
 /// A lease on one version of a file.
@@ -33,7 +47,10 @@ pub(super) struct Lease {
     version: Version,
     path: PathBuf,
     given_up: Arc<GivenUp>,
+    /// A writer came.
     is_lost: AtomicBool,
+    /// Nobody waits for it any more.
+    is_given_back: AtomicBool,
 }
 
 /// Starts the thread that is notified of writers, while threads can be started.
@@ -65,11 +82,12 @@ impl Lease {
             path: path.to_owned(),
             given_up: given_up.clone(),
             is_lost: AtomicBool::new(false),
+            is_given_back: AtomicBool::new(false),
         });
         // Before it is taken: a writer may come at once.
         let descriptor = file.as_raw_fd();
         LEASES
-            .by_descriptor()
+            .part(descriptor)
             .insert(descriptor, Arc::downgrade(&lease));
         Ok(lease::take(file, receiver)?.map(|()| lease))
     }
@@ -80,20 +98,26 @@ impl Lease {
             return false;
         }
         let is_held = lease::is_held(&self.file);
-        if !is_held {
-            self.give_way();
+        if !is_held && self.give_way() {
+            self.report();
         }
         is_held
     }
 
-    /// Lets the writer go on who waits for the file.
-    fn give_way(&self) {
-        if self.is_lost.swap(true, Ordering::AcqRel) {
-            return;
-        }
+    /// Lets the writer go on who waits for the file; returns whether no other thread saw him before. All of them
+    /// do it, because the first may be waiting for a core, and the writer with it.
+    fn give_way(&self) -> bool {
+        let is_first = !self.is_lost.swap(true, Ordering::AcqRel);
         // Before the writer can write: what is looked up from now on is another version.
         self.given_up.note(self.version);
         lease::give_back(&self.file);
+        self.is_given_back.store(true, Ordering::Release);
+        is_first
+    }
+
+    /// Says that the lease was given back. May take its time.
+    fn report(&self) {
+        self.given_up.tell();
         info!(
             "{}: gives way to a writer; with O_NONBLOCK he got EAGAIN, and succeeds when he tries again",
             self.path.display()
@@ -106,8 +130,8 @@ impl Drop for Lease {
         if !self.is_lost.load(Ordering::Acquire) {
             lease::give_back(&self.file);
         }
-        let mut by_descriptor = LEASES.by_descriptor();
         let descriptor = self.file.as_raw_fd();
+        let mut by_descriptor = LEASES.part(descriptor);
         let is_ours = by_descriptor
             .get(&descriptor)
             .is_some_and(|known| std::ptr::eq(known.as_ptr(), self));
@@ -118,8 +142,8 @@ impl Drop for Lease {
 }
 
 impl Leases {
-    fn by_descriptor(&self) -> MutexGuard<'_, HashMap<RawFd, Weak<Lease>>> {
-        self.by_descriptor.lock()
+    fn part(&self, descriptor: RawFd) -> MutexGuard<'_, HashMap<RawFd, Weak<Lease>>> {
+        self.parts[descriptor.unsigned_abs() as usize % PARTS].lock()
     }
 
     /// The thread that is notified of writers; it is started for the first lease, and inherits the
@@ -129,6 +153,11 @@ impl Leases {
         if let Some(receiver) = *receiver {
             return Ok(receiver);
         }
+        let (lost, to_report) = mpsc::channel::<Arc<Lease>>();
+        // Apart: a log may make those wait that write to it.
+        thread::Builder::new()
+            .name("lost-leases".into())
+            .spawn(move || to_report.iter().for_each(|lease| lease.report()))?;
         let (made, ready) = mpsc::channel();
         thread::Builder::new()
             .name("leases".into())
@@ -145,7 +174,7 @@ impl Leases {
                 };
                 loop {
                     match signals.wait() {
-                        Ok(notice) => self.give_way(&notice),
+                        Ok(notice) => self.give_way(&notice, &lost),
                         Err(error) => {
                             error!("writers may have to wait for sources that are open: {error} [leases]");
                             return;
@@ -158,18 +187,33 @@ impl Leases {
         Ok(started)
     }
 
-    /// Looks at what is concerned. A signal may come late, for a descriptor that is another file's
-    /// by now: then nothing is lost.
-    fn give_way(&self, notice: &Notice) {
-        let concerned: Vec<_> = {
-            let known = self.by_descriptor();
-            match notice {
-                Notice::Of(descriptor) => known.get(descriptor).into_iter().cloned().collect(),
-                Notice::OfSome => known.values().cloned().collect(),
-            }
+    /// Looks at what is concerned; what was lost goes to `lost`. A signal may come late, for a descriptor that is
+    /// another file's by now: then nothing is lost.
+    fn give_way(&self, notice: &Notice, lost: &mpsc::Sender<Arc<Lease>>) {
+        let of_part = |known: &HashMap<_, Weak<Lease>>| -> Vec<_> {
+            known.values().filter_map(Weak::upgrade).collect()
         };
-        for lease in concerned.iter().filter_map(Weak::upgrade) {
-            lease.is_held();
+        let concerned: Vec<_> = match notice {
+            Notice::Of(descriptor) => {
+                let known = self.part(*descriptor);
+                known
+                    .get(descriptor)
+                    .and_then(Weak::upgrade)
+                    .into_iter()
+                    .collect()
+            }
+            Notice::OfSome => self
+                .parts
+                .iter()
+                .flat_map(|part| of_part(&part.lock()))
+                .collect(),
+        };
+        for lease in concerned {
+            let is_given_back = lease.is_given_back.load(Ordering::Acquire);
+            let reported = is_given_back || lease::is_held(&lease.file) || !lease.give_way();
+            if !reported {
+                let _ = lost.send(lease);
+            }
         }
     }
 }

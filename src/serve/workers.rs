@@ -47,7 +47,8 @@ impl Workers {
         }
     }
 
-    /// Runs `request` here, or hands it on if this is the last free event loop.
+    /// Runs `request` here, or hands it on if this is the last free event loop. If no thread can be started
+    /// for it then, it is dropped with the reply that it owns, and the kernel gets EIO.
     pub fn run(&self, request: impl FnOnce() + Send + 'static) {
         self.pool.keep_one();
         let occupied = Occupied(&self.busy);
@@ -56,12 +57,6 @@ impl Workers {
             return;
         }
         drop(occupied);
-        self.run_elsewhere(request);
-    }
-
-    /// Hands on `request`, which may take long. If no thread can be started for it, it is dropped
-    /// with the reply that it owns, and the kernel gets EIO.
-    pub fn run_elsewhere(&self, request: impl FnOnce() + Send + 'static) {
         self.pool.run(Box::new(request));
     }
 }

@@ -54,6 +54,7 @@ impl Catalog {
         image
             .further_versions()
             .for_each(|version| given_up.note(*version));
+        given_up.tell();
     }
 
     /// What was given up of the image's versions: the same number again only if nothing was since.

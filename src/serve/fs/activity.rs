@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-use std::{fmt, fs};
 
 use indicatif::HumanBytes;
 use log::{debug, info, warn};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::rate::{Rate, average};
+use super::reader::Reader;
 use crate::serve::image::Engine;
 
 /// Seconds from which on it is worth a line that a view was open that the kernel served, and of
@@ -44,7 +44,9 @@ struct Counters {
     size: u64,
     engine: Engine,
     passed_through: AtomicBool,
-    reader: Reader,
+    /// The thread that opened it, and its process once that was looked up.
+    thread: u32,
+    reader: OnceLock<Reader>,
     began: Instant,
     reads: AtomicU64,
     bytes: AtomicU64,
@@ -60,15 +62,6 @@ pub struct OpenView {
     activity: Arc<Activity>,
     number: u64,
     counters: Arc<Counters>,
-}
-
-/// The process that opened a view.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Reader {
-    /// Its number in the daemon's namespace; 0 if it is in none that the daemon sees.
-    pub pid: u32,
-    /// What `ps` calls it; empty if that cannot be found out.
-    pub name: String,
 }
 
 /// One open view at a moment.
@@ -154,7 +147,8 @@ impl Activity {
             size,
             engine,
             passed_through: AtomicBool::new(false),
-            reader: Reader::of(thread),
+            thread,
+            reader: OnceLock::new(),
             began: Instant::now(),
             reads: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -166,7 +160,7 @@ impl Activity {
         debug!(
             "{}: opened by {}: {}",
             source.display(),
-            counters.reader,
+            counters.reader(),
             counters.engine()
         );
         let mut open = lock(&self.open);
@@ -245,6 +239,12 @@ impl OpenView {
         self.counters.passed_through.store(true, Ordering::Relaxed);
     }
 
+    /// Looks up who opened it, which takes as long as half an open: to be called after the reply, and soon, while
+    /// the thread is there.
+    pub fn look_up_reader(&self) {
+        self.counters.reader();
+    }
+
     /// A read failed.
     pub fn failed(&self, error: &Error) {
         self.counters.errors.fetch_add(1, Ordering::Relaxed);
@@ -265,6 +265,10 @@ impl Drop for OpenView {
 }
 
 impl Counters {
+    fn reader(&self) -> &Reader {
+        self.reader.get_or_init(|| Reader::of(self.thread))
+    }
+
     fn engine(&self) -> &'static str {
         match self.engine {
             _ if self.passed_through.load(Ordering::Relaxed) => "passthrough",
@@ -283,7 +287,7 @@ impl Counters {
             source: self.source.to_string_lossy().into_owned(),
             view_size: self.size,
             engine: self.engine().to_owned(),
-            reader: self.reader.clone(),
+            reader: self.reader().clone(),
             seconds_open: age.as_secs(),
             reads: self.reads.load(Ordering::Relaxed),
             bytes,
@@ -313,7 +317,7 @@ impl Counters {
             info!(
                 "{}: closed by {} after {seconds:.1} s, served by the kernel",
                 self.source.display(),
-                self.reader
+                self.reader()
             );
         }
         if bytes == 0 && errors == 0 {
@@ -327,38 +331,11 @@ impl Counters {
         info!(
             "{}: closed by {} after {} of {} in {seconds:.1} s ({}/s){failed}",
             self.source.display(),
-            self.reader,
+            self.reader(),
             HumanBytes(bytes),
             HumanBytes(self.size),
             HumanBytes(rate),
         );
-    }
-}
-
-impl Reader {
-    /// The process that `thread` belongs to: the kernel names the thread that asked.
-    fn of(thread: u32) -> Self {
-        let about = |id: u32, file| fs::read_to_string(format!("/proc/{id}/{file}"));
-        let status = about(thread, "status").unwrap_or_default();
-        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-        let pid = process
-            .and_then(|process| process.trim().parse().ok())
-            .unwrap_or(thread);
-        let name = about(pid, "comm").unwrap_or_default();
-        Self {
-            pid,
-            name: name.trim_end().to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.name.as_str(), self.pid) {
-            ("", 0) => write!(f, "another namespace"),
-            ("", pid) => write!(f, "process {pid}"),
-            (name, pid) => write!(f, "{name} ({pid})"),
-        }
     }
 }
 
@@ -408,16 +385,5 @@ mod tests {
             skipped: 1,
         };
         assert_eq!(while_open, sums);
-    }
-
-    #[test]
-    fn readers_are_named_as_far_as_they_are_known() {
-        let reader = |pid, name: &str| Reader {
-            pid,
-            name: name.into(),
-        };
-        assert_eq!(reader(7, "azcopy").to_string(), "azcopy (7)");
-        assert_eq!(reader(7, "").to_string(), "process 7");
-        assert_eq!(reader(0, "").to_string(), "another namespace");
     }
 }

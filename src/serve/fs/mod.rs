@@ -15,10 +15,12 @@ mod listing;
 mod losses;
 mod open;
 mod rate;
+mod reader;
 
-pub use activity::{Activity, OpenView, Reader, Totals, ViewState};
+pub use activity::{Activity, OpenView, Totals, ViewState};
 pub use attributes::{Attributes, Ownership};
 pub use error::Error;
 pub use file_system::{Cache, FileSystem, Opened};
 pub use inodes::ROOT;
 pub use listing::{DirectoryEntry, Taken};
+pub use reader::Reader;

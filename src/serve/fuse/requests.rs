@@ -127,8 +127,7 @@ impl Filesystem for Fuse {
         let (fs, passthrough, direct_io) =
             (self.fs.clone(), self.passthrough.clone(), self.direct_io);
         let pid = request.pid();
-        // A snapshot may take long, and no reader should wait for it.
-        self.workers.run_elsewhere(move || {
+        self.workers.run(move || {
             contained("open", || match fs.open(inode.0, pid) {
                 Ok(opened) => {
                     let handle = opened.handle;
@@ -144,6 +143,7 @@ impl Filesystem for Fuse {
                         }
                         None => reply.opened(FileHandle(handle), mode(opened.cache, direct_io)),
                     }
+                    fs.look_up_reader(handle);
                 }
                 Err(error) => reply.error(errno(&error)),
             });

@@ -166,6 +166,7 @@ impl Way {
             }
             Self::HardLink => {
                 fs::hard_link(path, spare).expect("another name");
+                let begun = Instant::now();
                 let file = File::options().write(true).open(spare);
                 let waited = begun.elapsed();
                 overwrite(&file.expect("a source"), content, rng);
