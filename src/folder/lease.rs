@@ -217,3 +217,48 @@ impl Leases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::folder::metadata::Timestamp;
+
+    #[test]
+    fn a_writer_does_not_wait_for_the_thread_that_saw_him_first() {
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let time = Timestamp {
+            seconds: 7,
+            nanoseconds: 0,
+        };
+        let version = Version {
+            file_system: 1,
+            device: 2,
+            inode: 3,
+            size: 0,
+            mtime: time,
+            ctime: time,
+        };
+        let given_up = Arc::<GivenUp>::default();
+        let opened: Arc<OwnedFd> = Arc::new(File::open(&file).unwrap().into());
+        let lease = Lease::take(&opened, version, &file, &given_up);
+        let lease = lease.unwrap().unwrap();
+        // As if that thread had no core since.
+        lease.is_lost.store(true, Ordering::Release);
+        let (sender, is_open) = mpsc::channel();
+        let path = file.to_path_buf();
+        thread::spawn(move || sender.send(File::options().write(true).open(path)));
+        // The kernel itself would let him go on after /proc/sys/fs/lease-break-time, 45 s.
+        let writer = is_open.recv_timeout(Duration::from_secs(20));
+        drop(writer.expect("he goes on").unwrap());
+        assert_ne!(given_up.number_of(&version), 0);
+        assert!(!lease.is_held());
+        let latest = Instant::now() + Duration::from_secs(20);
+        while !lease.is_given_back.load(Ordering::Acquire) && Instant::now() < latest {
+            thread::yield_now();
+        }
+        assert!(lease.is_given_back.load(Ordering::Acquire));
+    }
+}
