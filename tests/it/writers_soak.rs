@@ -24,6 +24,8 @@ const IMAGES: usize = 20;
 const WRITERS: u64 = 8;
 const READERS: u64 = 64;
 const SIZE: usize = 16 * BLOCK;
+/// No writer should wait longer for a view to give way.
+const LONG: Duration = Duration::from_millis(100);
 
 /// Every eight bytes say which version of which image they are of, and where they stand.
 fn content(image: u64, version: u64) -> Vec<u8> {
@@ -59,6 +61,8 @@ struct Counts {
     stale: AtomicU64,
     /// How long images took to be opened for writing.
     waits: Waits,
+    /// Those that took long, and how they were to be written.
+    long_waits: Mutex<Vec<(Duration, Way)>>,
     /// How late the same threads woke that had nothing to wait for but a core.
     wakes: Waits,
 }
@@ -84,7 +88,7 @@ impl fmt::Display for Waits {
             let place = (waits.len() * part / 1000).min(waits.len().saturating_sub(1));
             waits.get(place).copied().unwrap_or_default()
         };
-        let long = waits.partition_point(|wait| *wait <= Duration::from_millis(100));
+        let long = waits.partition_point(|wait| *wait <= LONG);
         write!(
             out,
             "median {:.1?}, 99.9 % {:.1?}, longest {:.1?}, {} of {} above 100 ms",
@@ -125,6 +129,10 @@ impl Load {
             // That is no time to wait for others.
             if !way.replaces() && way != Way::LoopDevice {
                 self.counts.waits.add(waited);
+                if waited > LONG {
+                    let mut long = self.counts.long_waits.lock().expect("no panic");
+                    long.push((waited, way));
+                }
             }
             let pause = Duration::from_millis(1 + rng.below(20));
             let begun = Instant::now();
@@ -237,7 +245,7 @@ fn writers_of_all_kinds_while_views_are_read() {
     println!(
         "{:?}: {} views opened, {} refused; {} reads, {} stale; \
          {memory} KiB and {descriptors} descriptors, then {memory_after} and {descriptors_after}\n\
-         images opened for writing: {}\nwriters woke late: {}",
+         images opened for writing: {}\nwriters woke late: {}\nlong waits: {:.0?}",
         duration(),
         count(&counts.opened),
         count(&counts.refused),
@@ -245,6 +253,7 @@ fn writers_of_all_kinds_while_views_are_read() {
         count(&counts.stale),
         counts.waits,
         counts.wakes,
+        counts.long_waits.lock().expect("no panic"),
     );
     assert!(count(&counts.read) > 100 && counts.waits.count() > 10);
     assert!(
