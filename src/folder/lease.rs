@@ -104,6 +104,11 @@ impl Lease {
         is_held
     }
 
+    /// Whether nobody has let the writer go on yet, if there is one; another thread may be about to.
+    fn has_writer_waiting(&self) -> bool {
+        !self.is_given_back.load(Ordering::Acquire) && !lease::is_held(&self.file)
+    }
+
     /// Lets the writer go on who waits for the file; returns whether no other thread saw him before. All of them
     /// do it, because the first may be waiting for a core, and the writer with it.
     fn give_way(&self) -> bool {
@@ -190,28 +195,20 @@ impl Leases {
     /// Looks at what is concerned; what was lost goes to `lost`. A signal may come late, for a descriptor that is
     /// another file's by now: then nothing is lost.
     fn give_way(&self, notice: &Notice, lost: &mpsc::Sender<Arc<Lease>>) {
-        let of_part = |known: &HashMap<_, Weak<Lease>>| -> Vec<_> {
-            known.values().filter_map(Weak::upgrade).collect()
-        };
-        let concerned: Vec<_> = match notice {
+        let mut concerned = Vec::new();
+        match notice {
             Notice::Of(descriptor) => {
                 let known = self.part(*descriptor);
-                known
-                    .get(descriptor)
-                    .and_then(Weak::upgrade)
-                    .into_iter()
-                    .collect()
+                concerned.extend(known.get(descriptor).and_then(Weak::upgrade));
             }
-            Notice::OfSome => self
-                .parts
-                .iter()
-                .flat_map(|part| of_part(&part.lock()))
-                .collect(),
-        };
+            Notice::OfSome => {
+                for part in &self.parts {
+                    concerned.extend(part.lock().values().filter_map(Weak::upgrade));
+                }
+            }
+        }
         for lease in concerned {
-            let is_given_back = lease.is_given_back.load(Ordering::Acquire);
-            let reported = is_given_back || lease::is_held(&lease.file) || !lease.give_way();
-            if !reported {
+            if lease.has_writer_waiting() && lease.give_way() {
                 let _ = lost.send(lease);
             }
         }

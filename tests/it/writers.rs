@@ -1,12 +1,15 @@
 //! Whoever writes a source, and however: a view is one version of it, or an error.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use crate::harness::images::{open_past_cache, writable};
 use crate::harness::process::tool;
@@ -449,6 +452,59 @@ fn a_writer_without_patience_succeeds_when_it_tries_again() {
     let read = view.read_at(&mut [0; 4096], 0);
     assert_eq!(errno_of(read), Errno::STALE);
     case.assert_log_says(&["O_NONBLOCK"]);
+}
+
+/// A program that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_no_writer_waiting() {
+    let lab = Lab::new();
+    let (source, mountpoint) = (lab.folder("source"), lab.folder("mnt"));
+    for name in ["a", "b"] {
+        random_image(&source.join(format!("{name}.raw")), 1, SIZE as u64);
+    }
+    let (mut log, end) = io::pipe().expect("a pipe");
+    let mut command = vhdfs();
+    command.args(["mount", "-f", "--snapshot=never"]);
+    command
+        .args([&source, &mountpoint])
+        .stderr(end.try_clone().expect("its end"));
+    let mut daemon = Killed(command.stdout(Stdio::null()).spawn().expect("vhdfs"));
+    drop(command);
+    let view = |name: &str| mountpoint.join(format!("{name}.vhd"));
+    eventually("the mount", || view("a").exists());
+    let views = ["a", "b"].map(|name| File::open(view(name)).expect("a view"));
+    // Through an open of its own, because that it does not wait would be the daemon's, too.
+    let path = format!("/proc/thread-self/fd/{}", end.as_raw_fd());
+    let mut full = OpenOptions::new();
+    let mut full = full
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .expect("the pipe");
+    while full.write(&[b'\n'; 512]).is_ok() {}
+    // The thread that gives the first lease back reports it, and must be there for the second.
+    for name in ["a", "b"] {
+        let raw = source.join(format!("{name}.raw"));
+        let (sender, is_open) = mpsc::channel();
+        thread::spawn(move || sender.send(OpenOptions::new().write(true).open(raw)));
+        // The kernel lets a writer go on after 45 s, whatever the holder of the lease does.
+        let opened = is_open.recv_timeout(Duration::from_secs(20));
+        drop(opened.expect("the writer goes on").expect("a source"));
+    }
+    drop((views, full, end));
+    let reading = thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+    run_ok(vhdfs().arg("umount").arg(&mountpoint));
+    assert!(daemon.0.wait().expect("vhdfs").success());
+    reading.join().expect("no panic").expect("the log");
 }
 
 #[test]

@@ -227,6 +227,8 @@ impl OpenView {
     /// A read at `offset` returned this many bytes.
     pub fn delivered(&self, offset: u64, bytes: usize) {
         let (counters, bytes) = (&self.counters, bytes as u64);
+        // The first read may come before the reader was looked up, and its thread waits for it.
+        counters.reader();
         counters.reads.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(bytes, Ordering::Relaxed);
         let end = offset.saturating_add(bytes);
