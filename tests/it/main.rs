@@ -39,6 +39,7 @@ mod refusals;
 mod resume;
 mod sandbox;
 mod scale;
+mod scripts;
 mod semantics;
 mod shortage;
 mod soak;
