@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use check::{Level, Options};
+use check::{Level, Options, Report};
 
 use super::base::{self, base, grub_cfg};
 use super::tools::{Folder, check, ids, output};
@@ -105,15 +105,20 @@ impl Broken {
 
     /// Asserts which findings come and go.
     pub(crate) fn expect_change(self, more: &[&str], less: &[&str]) {
-        self.apply();
         let mut expected: Vec<_> = RIGHT.iter().chain(more).copied().collect();
         expected.retain(|id| !less.contains(id));
         expected.sort_unstable();
-        let report = check(&self.image, Options::default());
+        let report = self.report();
         assert_eq!(ids(&report), expected, "{report}");
         let decides = |level| level == Level::Error || level == Level::Unknown;
         let ready = !report.findings.iter().any(|finding| decides(finding.level));
         assert_eq!(report.ready, ready);
+    }
+
+    /// What `check` says of it.
+    pub(crate) fn report(&self) -> Report {
+        self.apply();
+        check(&self.image, Options::default())
     }
 
     /// Asserts which findings come where no initial RAM disk is read.

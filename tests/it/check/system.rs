@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use check::{Generation, Options};
 
-use super::base::{CMDLINE, base, grub_cfg};
+use super::base::{CMDLINE, ROOT_UUID, base, grub_cfg};
 use super::broken::{Broken, RIGHT};
 use super::tools::{Folder, check, ids, run};
 
@@ -701,6 +701,25 @@ fn what_the_system_goes_by() {
             "{CMDLINE} mem=4G rootflags=data=ordered boot=local 6"
         ))
         .expect(&[]);
+}
+
+#[test]
+fn an_identifier_in_other_letters_is_told_as_it_is_spelled() {
+    let name = format!("UUID={}", ROOT_UUID.to_uppercase());
+    let root = CMDLINE.replace("/dev/sda3", &name);
+    let fstab = format!("/dev/sda3 / ext4 defaults 0 1\n{name} /srv ext4 defaults 0 0\n");
+    let report = Broken::new()
+        .cmdline(&root)
+        .write("/etc/fstab", fstab)
+        .report();
+    for id in ["root-missing", "fstab-device"] {
+        let finding = report.findings.iter().find(|finding| finding.id == id);
+        let message = &finding.expect(id).message;
+        assert!(
+            message.ends_with(&format!("; there is `{ROOT_UUID}`, in other letters")),
+            "{message}"
+        );
+    }
 }
 
 /// Each of two links has the other's name at its end.

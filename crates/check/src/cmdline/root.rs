@@ -138,10 +138,7 @@ pub(crate) fn resolve<'v>(
             _ => Root::On(volume),
         },
         Named::Missing => {
-            let hint = match volumes.spelled(name) {
-                Some(spelled) => format!("; there is `{spelled}`, in other letters"),
-                None => String::new(),
-            };
+            let hint = volumes.other_spelling(name);
             find(
                 &rules::ROOT_MISSING,
                 format!("`{what}{name}` names no file system of this image{hint}"),

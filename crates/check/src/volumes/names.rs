@@ -104,16 +104,21 @@ impl Volumes {
             .map_or(Named::Missing, Named::Found)
     }
 
-    /// How an identifier is spelled that is there in other letters, capital or small. At boot they
-    /// are compared letter by letter (udev's links, `blkid -t`).
-    pub(crate) fn spelled(&self, name: &str) -> Option<&str> {
-        let value = name.rsplit(['=', '/']).next()?.trim_matches('"');
+    /// The end of a message about a name that is missing: how the same identifier is spelled here, where it is in
+    /// other letters, capital or small; else empty. At boot they are compared letter by letter (udev's links, `blkid -t`).
+    pub(crate) fn other_spelling(&self, name: &str) -> String {
+        let value = name
+            .rsplit(['=', '/'])
+            .next()
+            .unwrap_or(name)
+            .trim_matches('"');
         self.all
             .iter()
             .flat_map(|volume| [&volume.fs_uuid, &volume.part_uuid])
             .flatten()
-            .map(String::as_str)
             .find(|found| found.eq_ignore_ascii_case(value) && *found != value)
+            .map(|spelled| format!("; there is `{spelled}`, in other letters"))
+            .unwrap_or_default()
     }
 
     fn by_path(&self, name: &str) -> Named<'_> {

@@ -210,10 +210,7 @@ fn judge_device(line: &Line, volumes: &Volumes, find: &dyn Fn(&Rule, u32, String
             }
         }
         Named::Missing => {
-            let hint = match volumes.spelled(device) {
-                Some(spelled) => format!("; there is `{spelled}`, in other letters"),
-                None => String::new(),
-            };
+            let hint = volumes.other_spelling(device);
             find(
                 &rules::FSTAB_DEVICE,
                 number,
