@@ -85,11 +85,11 @@ fn blocks_of_every_format_are_shared_where_they_are_aligned() {
 }
 
 #[test]
-fn an_image_in_a_thousand_pieces_is_shared_too() {
+fn an_image_in_ten_thousand_pieces_is_shared_too() {
     let file_system = FileSystem::new("xfs", 600 * MIB);
     let raw = file_system.path().join("disk.raw");
-    let runs: Vec<_> = (0..2000).map(|number| (number * 8192, 4096)).collect();
-    sparse_image(&raw, 3, 16 * MIB, &runs);
+    let runs: Vec<_> = (0..10_000).map(|number| (number * 8192, 4096)).collect();
+    sparse_image(&raw, 3, 80 * MIB, &runs);
     let image = file_system.path().join("pieces.qcow2");
     convert(&raw, "qcow2", "cluster_size=4096", &image);
     let before = used(file_system.path());
