@@ -10,6 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::harness::images::{Aligned, open_past_cache};
 use crate::harness::machine::drop_caches;
 use crate::harness::mount::wait_until;
 use crate::harness::{
@@ -119,17 +120,18 @@ fn hanging_source(lab: &Lab) -> (PathBuf, Nbd) {
     (source, nbd)
 }
 
-/// Lets the image hang, and reads it with more readers than the mount has threads.
+/// Lets the image hang, and reads it with more readers than the mount has threads, and more bytes than requests may
+/// hold.
 fn hanging_readers(lab: &Lab, mount: &Mount) -> Vec<thread::JoinHandle<io::Result<()>>> {
-    let view = mount.join("sub/ill.vhd");
-    let view = Arc::new(File::open(view).expect("a view"));
+    let view = Arc::new(open_past_cache(&mount.join("sub/ill.vhd")));
     fs::write(lab.path().join("hang"), "").expect("a trigger");
     let reader = |number: u64| {
         let view = view.clone();
         // What was read ahead when the format was told does not hang.
-        move || view.read_exact_at(&mut [0; BLOCK], (number + 2) * MIB)
+        let offset = (2 + number % 14) * MIB;
+        move || view.read_exact_at(Aligned::new().get(MIB as usize), offset)
     };
-    (0..12).map(|n| thread::spawn(reader(n))).collect()
+    (0..40).map(|n| thread::spawn(reader(n))).collect()
 }
 
 /// Reads the image that does not hang, in another thread: the test ends all the same.

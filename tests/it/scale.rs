@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const IMAGES: usize = 100_000;
 
 /// Number of a process's status or counters, in its own unit.
-fn number_of(pid: u32, file: &str, name: &str) -> u64 {
+pub(crate) fn number_of(pid: u32, file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a process");
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     let value = value.and_then(|value| value.trim_start_matches(':').split_whitespace().next());

@@ -1,9 +1,9 @@
 //! Decompressing one block.
 
-use std::cell::RefCell;
 use std::io;
 
 use flate2::{Decompress, FlushDecompress, Status};
+use parking_lot::Mutex;
 use zstd_safe::DCtx;
 
 use crate::cache::Source;
@@ -62,15 +62,36 @@ impl Codec {
     }
 }
 
-thread_local! {
-    /// What decoders keep from one block to the next: making it anew costs as much as a small block.
-    static INFLATER: RefCell<Option<Decompress>> = const { RefCell::new(None) };
-    static ZSTD: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+/// Decoders that are kept from one block to the next: making one anew costs as much as a small block. There
+/// are as many as blocks were ever decoded at once, which [`Blocks`](crate::cache::Blocks) bounds, however many threads read.
+static INFLATERS: Kept<Decompress> = Kept::new();
+static ZSTD: Kept<DCtx<'static>> = Kept::new();
+
+struct Kept<T>(Mutex<Vec<T>>);
+
+impl<T> Kept<T> {
+    const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// Runs `decode` with a decoder that was kept, or with a new one; `None` if there is none to be had.
+    fn with<R>(
+        &self,
+        new: impl FnOnce() -> Option<T>,
+        decode: impl FnOnce(&mut T) -> Option<R>,
+    ) -> Option<R> {
+        // The lock ends with this line.
+        let kept = self.0.lock().pop();
+        let mut decoder = kept.or_else(new)?;
+        let result = decode(&mut decoder);
+        self.0.lock().push(decoder);
+        result
+    }
 }
 
 fn inflate(packed: &[u8], length: usize, header: bool) -> Option<Vec<u8>> {
-    INFLATER.with_borrow_mut(|kept| {
-        let decoder = kept.get_or_insert_with(|| Decompress::new(header));
+    let new = || Some(Decompress::new(header));
+    INFLATERS.with(new, |decoder| {
         decoder.reset(header);
         // Not filled with zeros first.
         let mut block = Vec::with_capacity(length);
@@ -86,11 +107,7 @@ fn inflate(packed: &[u8], length: usize, header: bool) -> Option<Vec<u8>> {
 
 /// Whole frames only, so that no window has to be kept beside the block: a frame can claim one of gigabytes.
 fn zstd(packed: &[u8], length: usize) -> Option<Vec<u8>> {
-    ZSTD.with_borrow_mut(|kept| {
-        if kept.is_none() {
-            *kept = DCtx::try_create();
-        }
-        let decoder = kept.as_mut()?;
+    ZSTD.with(DCtx::try_create, |decoder| {
         let mut block = vec![0; length];
         let (mut read, mut written) = (0, 0);
         while written < length {

@@ -82,6 +82,18 @@ pub fn set_aside() -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// Has threads share one heap for each processor, at least two: glibc makes eight (`M_ARENA_MAX`, mallopt(3)), and what
+/// many threads allocated and freed would be kept as often.
+pub fn share_heaps() {
+    #[cfg(target_env = "gnu")]
+    {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let heaps = libc::c_int::try_from(processors.max(2)).unwrap_or(libc::c_int::MAX);
+        // SAFETY: it sets a number that the allocator reads when a thread needs a heap.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, heaps) };
+    }
+}
+
 fn helped(size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
     let memory = allocate();
     if !memory.is_null() || size > LARGEST {

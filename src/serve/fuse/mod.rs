@@ -2,6 +2,7 @@
 //! replies. A panic in a request is contained and becomes EIO.
 
 mod attributes;
+mod buffers;
 mod passthrough;
 mod requests;
 

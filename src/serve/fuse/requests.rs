@@ -1,6 +1,5 @@
 //! The requests of the kernel: decoded, run by [`FileSystem`] on the right thread, and replied to.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,13 +12,13 @@ use fuser::{
     ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use log::{debug, error};
-use parking_lot::Mutex;
 
 use crate::serve::fs::{Cache, DirectoryEntry, Error, FileSystem, Taken};
 use crate::serve::workers::Workers;
 
 use super::Passthrough;
 use super::attributes::{file_attr, file_type};
+use super::buffers::Buffers;
 
 /// How long the kernel may cache look-ups and attributes: a change of the source folder is seen within
 /// this time.
@@ -32,20 +31,11 @@ const GENERATION: Generation = Generation(0);
 /// that hangs occupies some for ever: the others must not wait for those.
 const MAX_BACKGROUND: u16 = 1024;
 
-/// Largest read that FUSE kernels send by default, in bytes (`fs.fuse.max_pages_limit`).
-const LARGEST_READ: usize = 1 << 20;
-
-thread_local! {
-    /// Holds what a read found until the kernel has taken it; allocated once a thread.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Serves FUSE requests from a [`FileSystem`].
 #[derive(Debug)]
 pub struct Fuse {
     fs: Arc<FileSystem>,
-    /// For threads that get no memory for a buffer of their own: what is open can be read on.
-    spare: Arc<Mutex<Vec<u8>>>,
+    buffers: Arc<Buffers>,
     workers: Workers,
     passthrough: Arc<Passthrough>,
     direct_io: bool,
@@ -56,7 +46,7 @@ impl Fuse {
     pub fn new(fs: Arc<FileSystem>, event_loops: usize, direct_io: bool) -> Self {
         Self {
             fs,
-            spare: Arc::new(Mutex::new(vec![0; LARGEST_READ])),
+            buffers: Arc::new(Buffers::new(event_loops)),
             workers: Workers::new(event_loops),
             passthrough: Arc::default(),
             direct_io,
@@ -161,22 +151,13 @@ impl Filesystem for Fuse {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let spare = self.spare.clone();
+        let buffers = self.buffers.clone();
         self.serve("read", move |fs| {
-            BUFFER.with_borrow_mut(|own| {
-                let missing = (size as usize).saturating_sub(own.len());
-                let mut guard;
-                let buffer = if own.try_reserve_exact(missing).is_ok() {
-                    own
-                } else {
-                    guard = spare.lock();
-                    &mut *guard
-                };
-                match fs.read(handle.0, offset, size, buffer) {
-                    Ok(bytes) => reply.data(bytes),
-                    Err(error) => reply.error(errno(&error)),
-                }
-            });
+            let mut buffer = buffers.take(size as usize);
+            match fs.read(handle.0, offset, size, &mut buffer) {
+                Ok(bytes) => reply.data(bytes),
+                Err(error) => reply.error(errno(&error)),
+            }
         });
     }
 

@@ -7,6 +7,7 @@ mod damage;
 mod listing;
 mod machines;
 mod matrix;
+mod memory;
 mod oracles;
 mod qcow2;
 mod unusual;
