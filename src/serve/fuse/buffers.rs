@@ -43,6 +43,8 @@ struct State {
     lent: BTreeMap<u64, Lent>,
     /// Sum of what they hold, in bytes.
     held: usize,
+    /// Number of requests under way that do not count any longer.
+    slow: usize,
     waiting: VecDeque<Waiting>,
     requests: u64,
 }
@@ -57,6 +59,7 @@ struct Lent {
 struct Waiting {
     request: u64,
     size: usize,
+    since: Instant,
     thread: Thread,
     has_turn: Arc<AtomicBool>,
 }
@@ -106,6 +109,7 @@ impl Buffers {
         state.waiting.push_back(Waiting {
             request,
             size,
+            since: Instant::now(),
             thread: thread::current(),
             has_turn: has_turn.clone(),
         });
@@ -114,15 +118,32 @@ impl Buffers {
             thread::park_timeout(self.slow);
             let mut state = self.state.lock();
             state.leave_out_slow(self.slow);
-            state.let_in(self.limit);
+            self.let_in(&mut state);
         }
         (request, self.state.lock().free.pop().unwrap_or_default())
+    }
+
+    /// Gives requests their turn, in the order in which they came. While a source hangs, they wait no longer
+    /// than its own requests count.
+    fn let_in(&self, state: &mut State) {
+        let may_begin = |state: &State, next: &Waiting| {
+            state.has_room(next.size, self.limit)
+                || (state.slow > 0 && next.since.elapsed() >= self.slow)
+        };
+        while let Some(next) = state.waiting.front()
+            && may_begin(state, next)
+            && let Some(next) = state.waiting.pop_front()
+        {
+            state.lend(next.request, next.size);
+            next.has_turn.store(true, Ordering::Release);
+            next.thread.unpark();
+        }
     }
 
     fn give_back(&self, request: u64, memory: Option<Vec<u8>>) {
         let mut state = self.state.lock();
         state.forget(request);
-        state.let_in(self.limit);
+        self.let_in(&mut state);
         let is_wanted = state.free.len() < self.kept;
         let too_many = match memory {
             Some(memory) if is_wanted => {
@@ -152,6 +173,8 @@ impl State {
     fn forget(&mut self, request: u64) {
         if let Some(lent) = self.lent.remove(&request) {
             self.held -= lent.size;
+        } else {
+            self.slow -= 1;
         }
     }
 
@@ -160,18 +183,7 @@ impl State {
         let is_slow = |lent: &Lent| lent.since.elapsed() >= slow;
         while let Some(entry) = self.lent.first_entry().filter(|entry| is_slow(entry.get())) {
             self.held -= entry.remove().size;
-        }
-    }
-
-    /// Gives requests their turn, in the order in which they came.
-    fn let_in(&mut self, limit: usize) {
-        while let Some(next) = self.waiting.front()
-            && self.has_room(next.size, limit)
-            && let Some(next) = self.waiting.pop_front()
-        {
-            self.lend(next.request, next.size);
-            next.has_turn.store(true, Ordering::Release);
-            next.thread.unpark();
+            self.slow += 1;
         }
     }
 }
@@ -282,12 +294,27 @@ mod tests {
     #[test]
     fn requests_that_hang_keep_others_waiting_for_a_while_only() {
         let buffers = Buffers::with(1000, Duration::from_millis(20), 2);
-        let hanging: Vec<_> = (0..4).map(|_| buffers.take(250)).collect();
-        drop(buffers.take(1000));
+        let hang = AtomicBool::new(true);
+        thread::scope(|scope| {
+            // Forty times as much as all may hold.
+            for _ in 0..40 {
+                scope.spawn(|| {
+                    let _buffer = buffers.take(1000);
+                    while hang.load(Ordering::Acquire) {
+                        thread::yield_now();
+                    }
+                });
+            }
+            while buffers.state.lock().requests < 40 {
+                thread::yield_now();
+            }
+            drop(buffers.take(1000));
+            assert!(buffers.state.lock().slow > 0);
+            hang.store(false, Ordering::Release);
+        });
         // They do not count twice when they end at last.
-        drop(hanging);
         let state = buffers.state.lock();
-        assert_eq!((state.held, state.lent.len()), (0, 0));
+        assert_eq!((state.held, state.slow, state.lent.len()), (0, 0, 0));
     }
 
     #[test]
