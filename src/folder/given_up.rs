@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{OnceLock, mpsc};
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -20,9 +20,11 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new((1 << 14) / PARTS).unwrap();
 /// Counts for each version how it was given up, so that it never comes back as itself.
 #[derive(Debug)]
 pub struct GivenUp {
+    is_any: AtomicBool,
+    /// The latest number that was given to a version.
     latest: AtomicU64,
     /// By inode.
-    parts: [Mutex<Known>; PARTS],
+    parts: [Part; PARTS],
     listener: OnceLock<Listener>,
 }
 
@@ -35,19 +37,35 @@ impl fmt::Debug for Listener {
     }
 }
 
+/// Versions of some inodes.
+#[derive(Debug)]
+struct Part {
+    /// Versions on their way to `known`: who gives one up has a writer waiting, and waits for no lock, whose holder may
+    /// be waiting for a core.
+    noted: mpsc::Sender<Version>,
+    known: Mutex<Known>,
+}
+
 #[derive(Debug)]
 struct Known {
+    noted: mpsc::Receiver<Version>,
     /// Each with its number, the oldest numbers at the end.
     numbers: LruCache<Version, u64>,
     /// The number of all that are not, or no longer, remembered.
     others: u64,
 }
 
-impl Default for Known {
+impl Default for Part {
     fn default() -> Self {
-        Self {
+        let (sender, noted) = mpsc::channel();
+        let known = Known {
+            noted,
             numbers: LruCache::new(REMEMBERED),
             others: 0,
+        };
+        Self {
+            noted: sender,
+            known: Mutex::new(known),
         }
     }
 }
@@ -55,8 +73,9 @@ impl Default for Known {
 impl Default for GivenUp {
     fn default() -> Self {
         Self {
+            is_any: AtomicBool::new(false),
             latest: AtomicU64::new(0),
-            parts: [(); PARTS].map(|()| Mutex::default()),
+            parts: [(); PARTS].map(|()| Part::default()),
             listener: OnceLock::new(),
         }
     }
@@ -65,14 +84,9 @@ impl Default for GivenUp {
 impl GivenUp {
     /// Gives a version up: from now on it has another number. [`Self::tell`] is to follow.
     pub fn note(&self, version: Version) {
-        let mut known = self.part(&version).lock();
-        let number = self.latest.fetch_add(1, Ordering::AcqRel) + 1;
-        if let Some((forgotten, number)) = known.numbers.push(version, number)
-            && forgotten != version
-        {
-            // All that are not remembered get a number that none of them had before.
-            known.others = number;
-        }
+        self.is_any.store(true, Ordering::Release);
+        // The receiver is there as long as the sender.
+        let _ = self.part(&version).noted.send(version);
     }
 
     /// Tells the listener that a version was given up.
@@ -89,16 +103,31 @@ impl GivenUp {
 
     /// The version's number: 0 if it never was given up, another after each time.
     pub fn number_of(&self, version: &Version) -> u64 {
-        if self.latest.load(Ordering::Acquire) == 0 {
+        if !self.is_any.load(Ordering::Acquire) {
             return 0;
         }
-        let known = self.part(version).lock();
+        let mut known = self.part(version).known.lock();
+        known.take_noted(&self.latest);
         let number = known.numbers.peek(version).copied();
         number.unwrap_or(known.others)
     }
 
-    fn part(&self, version: &Version) -> &Mutex<Known> {
+    fn part(&self, version: &Version) -> &Part {
         &self.parts[(version.inode % PARTS as u64) as usize]
+    }
+}
+
+impl Known {
+    fn take_noted(&mut self, latest: &AtomicU64) {
+        for version in self.noted.try_iter() {
+            let number = latest.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some((forgotten, number)) = self.numbers.push(version, number)
+                && forgotten != version
+            {
+                // All that are not remembered get a number that none of them had before.
+                self.others = number;
+            }
+        }
     }
 }
 

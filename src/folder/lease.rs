@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Weak, mpsc};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 
 use log::{error, info};
@@ -28,7 +28,7 @@ struct Leases {
     /// The thread that gives leases back, once there is one.
     receiver: Mutex<Option<Receiver>>,
     /// By descriptor.
-    parts: [Mutex<HashMap<RawFd, Weak<Lease>>>; PARTS],
+    parts: [Mutex<HashMap<RawFd, Arc<Leased>>>; PARTS],
 }
 
 impl Default for Leases {
@@ -40,9 +40,14 @@ impl Default for Leases {
     }
 }
 
-/// A lease on one version of a file.
+/// A lease on one version of a file, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct Lease(Arc<Leased>);
+
+/// What is leased. The table of leases holds it until the lease is given back: a writer does not depend
+/// on the thread that drops it, which may be waiting for a core.
+#[derive(Debug)]
+struct Leased {
     file: Arc<OwnedFd>,
     version: Version,
     path: PathBuf,
@@ -76,7 +81,7 @@ impl Lease {
         given_up: &Arc<GivenUp>,
     ) -> io::Result<Result<Arc<Self>, Refusal>> {
         let receiver = LEASES.receiver()?;
-        let lease = Arc::new(Self {
+        let leased = Arc::new(Leased {
             file: file.clone(),
             version,
             path: path.to_owned(),
@@ -86,14 +91,19 @@ impl Lease {
         });
         // Before it is taken: a writer may come at once.
         let descriptor = file.as_raw_fd();
-        LEASES
-            .part(descriptor)
-            .insert(descriptor, Arc::downgrade(&lease));
-        Ok(lease::take(file, receiver)?.map(|()| lease))
+        LEASES.part(descriptor).insert(descriptor, leased.clone());
+        let lease = Self(leased);
+        Ok(lease::take(file, receiver)?.map(|()| Arc::new(lease)))
     }
 
     /// Whether nothing can have written to the file since the lease was taken.
     pub(super) fn is_held(&self) -> bool {
+        self.0.is_held()
+    }
+}
+
+impl Leased {
+    fn is_held(&self) -> bool {
         if self.is_lost.load(Ordering::Acquire) {
             return false;
         }
@@ -132,22 +142,19 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.is_lost.load(Ordering::Acquire) {
-            lease::give_back(&self.file);
+        let Self(leased) = self;
+        if !leased.is_lost.load(Ordering::Acquire) {
+            lease::give_back(&leased.file);
         }
-        let descriptor = self.file.as_raw_fd();
+        let descriptor = leased.file.as_raw_fd();
         let mut by_descriptor = LEASES.part(descriptor);
-        let is_ours = by_descriptor
-            .get(&descriptor)
-            .is_some_and(|known| std::ptr::eq(known.as_ptr(), self));
-        if is_ours {
-            by_descriptor.remove(&descriptor);
-        }
+        // The file is open until here, so its number is no other's.
+        by_descriptor.remove(&descriptor);
     }
 }
 
 impl Leases {
-    fn part(&self, descriptor: RawFd) -> MutexGuard<'_, HashMap<RawFd, Weak<Lease>>> {
+    fn part(&self, descriptor: RawFd) -> MutexGuard<'_, HashMap<RawFd, Arc<Leased>>> {
         self.parts[descriptor.unsigned_abs() as usize % PARTS].lock()
     }
 
@@ -158,7 +165,7 @@ impl Leases {
         if let Some(receiver) = *receiver {
             return Ok(receiver);
         }
-        let (lost, to_report) = mpsc::channel::<Arc<Lease>>();
+        let (lost, to_report) = mpsc::channel::<Arc<Leased>>();
         // Apart: a log may make those wait that write to it.
         thread::Builder::new()
             .name("lost-leases".into())
@@ -194,16 +201,16 @@ impl Leases {
 
     /// Looks at what is concerned; what was lost goes to `lost`. A signal may come late, for a descriptor that is
     /// another file's by now: then nothing is lost.
-    fn give_way(&self, notice: &Notice, lost: &mpsc::Sender<Arc<Lease>>) {
+    fn give_way(&self, notice: &Notice, lost: &mpsc::Sender<Arc<Leased>>) {
         let mut concerned = Vec::new();
         match notice {
             Notice::Of(descriptor) => {
                 let known = self.part(*descriptor);
-                concerned.extend(known.get(descriptor).and_then(Weak::upgrade));
+                concerned.extend(known.get(descriptor).cloned());
             }
             Notice::OfSome => {
                 for part in &self.parts {
-                    concerned.extend(part.lock().values().filter_map(Weak::upgrade));
+                    concerned.extend(part.lock().values().cloned());
                 }
             }
         }
@@ -243,7 +250,7 @@ mod tests {
         let lease = Lease::take(&opened, version, &file, &given_up);
         let lease = lease.unwrap().unwrap();
         // As if that thread had no core since.
-        lease.is_lost.store(true, Ordering::Release);
+        lease.0.is_lost.store(true, Ordering::Release);
         let (sender, is_open) = mpsc::channel();
         let path = file.to_path_buf();
         thread::spawn(move || sender.send(File::options().write(true).open(path)));
@@ -253,9 +260,9 @@ mod tests {
         assert_ne!(given_up.number_of(&version), 0);
         assert!(!lease.is_held());
         let latest = Instant::now() + Duration::from_secs(20);
-        while !lease.is_given_back.load(Ordering::Acquire) && Instant::now() < latest {
+        while !lease.0.is_given_back.load(Ordering::Acquire) && Instant::now() < latest {
             thread::yield_now();
         }
-        assert!(lease.is_given_back.load(Ordering::Acquire));
+        assert!(lease.0.is_given_back.load(Ordering::Acquire));
     }
 }

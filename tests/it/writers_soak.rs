@@ -1,6 +1,7 @@
 //! Load by writers: eight of mixed kinds on twenty images, with 64 readers of their views. No read is a
 //! mix, no view is stale once its source is quiet, and the daemon does not grow. How long writers waited
-//! to open an image is printed, and beside it how late they woke from a sleep: both they wait for a core.
+//! to open an image is printed, and as a control how long the same threads waited at the same time for files
+//! that no view shows, and how late they woke from a sleep: for these they wait for a core alone.
 //!
 //! `VHDFS_SOAK_SECONDS` says for how long; `scripts/soak` sets it.
 
@@ -8,7 +9,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -61,18 +62,19 @@ struct Counts {
     stale: AtomicU64,
     /// How long images took to be opened for writing.
     waits: Waits,
-    /// Those that took long, and how they were to be written.
-    long_waits: Mutex<Vec<(Duration, Way)>>,
+    /// How long files took that no view shows, written in the same ways.
+    control: Waits,
     /// How late the same threads woke that had nothing to wait for but a core.
     wakes: Waits,
 }
 
+/// How long each took, and how it was written.
 #[derive(Default)]
-struct Waits(Mutex<Vec<Duration>>);
+struct Waits(Mutex<Vec<(Duration, Option<Way>)>>);
 
 impl Waits {
-    fn add(&self, waited: Duration) {
-        self.0.lock().expect("no panic").push(waited);
+    fn add(&self, waited: Duration, way: Option<Way>) {
+        self.0.lock().expect("no panic").push((waited, way));
     }
 
     fn count(&self) -> usize {
@@ -83,12 +85,12 @@ impl Waits {
 impl fmt::Display for Waits {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut waits = self.0.lock().expect("no panic");
-        waits.sort_unstable();
+        waits.sort_unstable_by_key(|(wait, _)| *wait);
         let at = |part: usize| {
             let place = (waits.len() * part / 1000).min(waits.len().saturating_sub(1));
-            waits.get(place).copied().unwrap_or_default()
+            waits.get(place).map_or(Duration::ZERO, |(wait, _)| *wait)
         };
-        let long = waits.partition_point(|wait| *wait <= LONG);
+        let long = waits.partition_point(|(wait, _)| *wait <= LONG);
         write!(
             out,
             "median {:.1?}, 99.9 % {:.1?}, longest {:.1?}, {} of {} above 100 ms",
@@ -97,12 +99,18 @@ impl fmt::Display for Waits {
             at(1000),
             waits.len() - long,
             waits.len()
-        )
+        )?;
+        let mut ways = waits[long..]
+            .iter()
+            .filter_map(|(wait, way)| Some((wait, (*way)?)));
+        ways.try_for_each(|(wait, way)| write!(out, "; {wait:.0?} {way:?}"))
     }
 }
 
 struct Load {
     folder: PathBuf,
+    /// A folder of the same file system that is not mounted.
+    control: PathBuf,
     /// The latest version of each; who writes one holds its lock.
     versions: Vec<Mutex<u64>>,
     counts: Counts,
@@ -115,7 +123,9 @@ impl Load {
 
     fn write_until(&self, end: Instant, writer: u64) {
         let mut rng = Rng::new(1000 + writer);
-        let spare = self.folder.join(format!(".spare{writer}"));
+        let spare = |folder: &Path| folder.join(format!(".spare{writer}"));
+        let control = self.control.join(format!("{writer}.raw"));
+        fs::write(&control, content(writer, 0)).expect("a file");
         // Before readers, where that is permitted: what is measured is how soon views give way.
         let _ = rustix::process::setpriority_process(None, -20);
         while Instant::now() < end {
@@ -123,21 +133,21 @@ impl Load {
             let way = Way::ALL[rng.below(Way::ALL.len() as u64) as usize];
             let mut version = self.versions[image].lock().expect("no panic");
             let new = content(image as u64, *version + 1);
-            let waited = way.write(&self.path(image), &new, &spare, &mut rng);
+            let waited = way.write(&self.path(image), &new, &spare(&self.folder), &mut rng);
             *version += 1;
             drop(version);
+            let control = way.write(&control, &new, &spare(&self.control), &mut rng);
             // That is no time to wait for others.
             if !way.replaces() && way != Way::LoopDevice {
-                self.counts.waits.add(waited);
-                if waited > LONG {
-                    let mut long = self.counts.long_waits.lock().expect("no panic");
-                    long.push((waited, way));
-                }
+                self.counts.waits.add(waited, Some(way));
+                self.counts.control.add(control, Some(way));
             }
             let pause = Duration::from_millis(1 + rng.below(20));
             let begun = Instant::now();
             thread::sleep(pause);
-            self.counts.wakes.add(begun.elapsed().saturating_sub(pause));
+            self.counts
+                .wakes
+                .add(begun.elapsed().saturating_sub(pause), None);
         }
     }
 
@@ -214,6 +224,7 @@ fn writers_of_all_kinds_while_views_are_read() {
     let lab = Lab::new();
     let load = Load {
         folder: lab.folder("source"),
+        control: lab.folder("control"),
         versions: (0..IMAGES).map(|_| Mutex::new(0)).collect(),
         counts: Counts::default(),
     };
@@ -245,15 +256,15 @@ fn writers_of_all_kinds_while_views_are_read() {
     println!(
         "{:?}: {} views opened, {} refused; {} reads, {} stale; \
          {memory} KiB and {descriptors} descriptors, then {memory_after} and {descriptors_after}\n\
-         images opened for writing: {}\nwriters woke late: {}\nlong waits: {:.0?}",
+         images opened for writing: {}\nfiles that no view shows: {}\nwriters woke late: {}",
         duration(),
         count(&counts.opened),
         count(&counts.refused),
         count(&counts.read),
         count(&counts.stale),
         counts.waits,
+        counts.control,
         counts.wakes,
-        counts.long_waits.lock().expect("no panic"),
     );
     assert!(count(&counts.read) > 100 && counts.waits.count() > 10);
     assert!(

@@ -1,11 +1,15 @@
 //! Clones that are put together by ranges: images that are not raw, served by the kernel.
 
 use std::fs;
-use std::path::Path;
-
-use super::{convert, create, unpack, verify, verify_at};
-use crate::harness::{FileSystem, Lab, MIB, Options, sparse_image};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::written::{fill, rewrite, stamped, version_of};
+use super::{convert, create, unpack, verify, verify_at};
+use crate::harness::{FileSystem, Lab, MIB, Options, eventually, sparse_image};
 
 /// The engine that `vhdfs status` names for the only view that is open.
 fn engine_of(mount: &crate::harness::Mount) -> String {
@@ -19,6 +23,12 @@ fn engine_of(mount: &crate::harness::Mount) -> String {
         .as_str()
         .expect("an engine")
         .to_owned()
+}
+
+/// Has an image written to the disk, as one that has been there for a while.
+fn sync(image: &Path) {
+    let file = fs::File::open(image).expect("an image");
+    file.sync_all().expect("on disk");
 }
 
 /// A disk with data at the beginning, in the middle, at odd places and at the end.
@@ -143,4 +153,123 @@ fn what_would_have_to_be_copied_is_served_by_the_daemon_or_refused() {
     mount.expect_log("unaligned.vhd: cannot be opened: no snapshot: more than 16 MiB of it");
     let refused = fs::File::open(mount.join("unaligned.vhd")).expect_err("no snapshot");
     assert_eq!(refused.raw_os_error(), Some(libc::EOPNOTSUPP));
+}
+
+#[test]
+fn a_writer_at_any_moment_never_gets_a_mix_into_a_clone() {
+    let file_system = FileSystem::new("xfs", 600 * MIB);
+    for format in ["qcow2", "vmdk"] {
+        let folder = file_system.folder(format);
+        let (image, blocks) = stamped(&folder, format);
+        let mount = Options::default()
+            .foreground()
+            .args(["--snapshot=always"])
+            .allow_log("for writing")
+            .allow_log("changed")
+            .mount(&folder);
+        let view = mount.join("image.vhd");
+        let mut version = 1;
+        for round in 0..24 {
+            let next = version + 1;
+            let begins = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !begins.load(Ordering::Acquire) {
+                        thread::yield_now();
+                    }
+                    // Another moment each time, from before the first range to after the last.
+                    thread::sleep(Duration::from_micros(500 * round));
+                    rewrite(&image, &blocks, next);
+                });
+                begins.store(true, Ordering::Release);
+                match fs::read(&view) {
+                    Ok(bytes) => {
+                        let found = version_of(&bytes);
+                        assert!(found == version || found == next, "{format}: {found}");
+                    }
+                    Err(error) => {
+                        let code = error.raw_os_error();
+                        let expected = [libc::EBUSY, libc::ESTALE].map(Some);
+                        assert!(expected.contains(&code), "{format}: {error}");
+                    }
+                }
+            });
+            version = next;
+        }
+        eventually("the last version", || {
+            fs::read(&view).is_ok_and(|bytes| version_of(&bytes) == version)
+        });
+        mount.unmount();
+    }
+}
+
+#[test]
+fn an_image_in_ten_thousand_pieces_is_put_together_on_demand() {
+    let file_system = FileSystem::new("xfs", 600 * MIB);
+    let source = file_system.folder("source");
+    let lab = Lab::new();
+    let raw = lab.path().join("disk.raw");
+    let runs: Vec<_> = (0..10_000).map(|number| (number * 8192, 4096)).collect();
+    sparse_image(&raw, 3, 80 * MIB, &runs);
+    let image = source.join("pieces.qcow2");
+    convert(&raw, "qcow2", "cluster_size=4096", &image);
+    sync(&image);
+    for (arguments, engine) in [(["-v"], "direct"), (["--snapshot=always"], "passthrough")] {
+        let mount = Options::default()
+            .foreground()
+            .args(arguments)
+            .mount(&source);
+        let view = mount.join("pieces.vhd");
+        let open = fs::File::open(&view).expect("a view");
+        assert_eq!(engine_of(&mount), engine);
+        let is_told = mount.log().contains("it lies in more than 500 runs");
+        assert_eq!(is_told, engine == "direct", "{}", mount.log());
+        verify(&image, &raw, &view);
+        drop(open);
+        mount.unmount();
+    }
+}
+
+#[test]
+fn a_full_file_system_gets_no_clone() {
+    let file_system = FileSystem::new("xfs", 600 * MIB);
+    let source = file_system.folder("source");
+    let lab = Lab::new();
+    let raw = lab.path().join("disk.raw");
+    sparse_image(&raw, 3, 40 * MIB, &[(0, 12 * MIB as usize)]);
+    // Nothing of it lies at whole blocks: all of it would have to be copied.
+    let image = source.join("unaligned.vhd");
+    convert(&raw, "vpc", "subformat=dynamic,force_size", &image);
+    sync(&image);
+    fill(&file_system.path().join("filler"));
+    for policy in ["auto", "always"] {
+        let mount = Options::default()
+            .foreground()
+            .args(["-v", "--snapshot", policy])
+            .allow_log("its ranges cannot be cloned")
+            .mount(&source);
+        let view = mount.join("unaligned.vhd");
+        let opened = fs::File::open(&view);
+        assert!(
+            mount
+                .log()
+                .contains("its ranges cannot be cloned: No space left"),
+            "{}",
+            mount.log()
+        );
+        match opened {
+            Ok(open) => {
+                assert_eq!((policy, &*engine_of(&mount)), ("auto", "direct"));
+                verify(&image, &raw, &view);
+                drop(open);
+            }
+            Err(error) => {
+                assert_eq!(
+                    (policy, error.raw_os_error()),
+                    ("always", Some(libc::ENOSPC))
+                );
+            }
+        }
+        mount.unmount();
+    }
 }

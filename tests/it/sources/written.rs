@@ -120,14 +120,27 @@ fn other_file_systems_get_a_copy_with_its_holes() {
 }
 
 /// Size of the blocks that say which version they are of.
-const BLOCK: usize = 64 << 10;
+pub(super) const BLOCK: usize = 64 << 10;
 
 /// Rewrites blocks of a file, as somebody would who changes what is in a disk.
-fn rewrite(file: &Path, blocks: &[u64], to: u8) {
+pub(super) fn rewrite(file: &Path, blocks: &[u64], to: u8) {
     let file = File::options().write(true).open(file).expect("a writer");
     for at in blocks {
         file.write_all_at(&vec![to; BLOCK], *at).expect("a write");
     }
+}
+
+/// The version that all blocks of a stamped image are of. Panics where they are a mix.
+pub(super) fn version_of(view: &[u8]) -> u8 {
+    let found = view[0];
+    for number in (0..512).step_by(2) {
+        let block = &view[number * BLOCK..][..BLOCK];
+        assert!(
+            block.iter().all(|&byte| byte == found),
+            "a mix in block {number}"
+        );
+    }
+    found
 }
 
 /// Where a file has blocks of nothing but `byte`.
@@ -141,7 +154,7 @@ fn blocks_of(file: &Path, byte: u8) -> Vec<u64> {
 }
 
 /// An image of blocks of version 1, with holes between them so that it is cloned in many ranges.
-fn stamped(folder: &Path, format: &str) -> (PathBuf, Vec<u64>) {
+pub(super) fn stamped(folder: &Path, format: &str) -> (PathBuf, Vec<u64>) {
     let raw = folder.join("stamped.raw");
     sparse_image(&raw, 0, 32 * MIB, &[]);
     let file = File::options().write(true).open(&raw).expect("a disk");
@@ -183,13 +196,8 @@ fn a_writer_at_any_moment_never_makes_a_mix() {
                 }
                 whole += 1;
                 let bytes = fs::read(&output).expect("an output");
-                let stamps: Vec<_> = bytes.chunks(BLOCK).map(|block| block[0]).collect();
-                let found = stamps[0];
+                let found = version_of(&bytes);
                 assert!(found == version || found == next, "{format}: {found}");
-                for number in (0..512).step_by(2) {
-                    let block = &bytes[number * BLOCK..][..BLOCK];
-                    assert!(block.iter().all(|&byte| byte == found), "{format}: a mix");
-                }
                 fs::remove_file(&output).expect("removed");
             });
             version = next;
@@ -204,7 +212,7 @@ fn a_writer_at_any_moment_never_makes_a_mix() {
 }
 
 /// Takes all space of a file system but a few MiB, also what XFS has set aside for files that grow.
-fn fill(path: &Path) {
+pub(super) fn fill(path: &Path) {
     let filler = File::create(path).expect("a file");
     let mut end = 0;
     for step in [64 * MIB, 16 * MIB, 4 * MIB] {

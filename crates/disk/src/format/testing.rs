@@ -13,12 +13,15 @@ pub(crate) const ALL: Options = Options {
     disk: 0,
 };
 
+/// Threads that decompress ahead; none under Miri, which does not know how parking_lot waits.
+pub(crate) const DECODERS: usize = if cfg!(miri) { 0 } else { 2 };
+
 /// A folder of files, by name.
 pub(crate) type Folder<'a> = &'a [(&'a str, Vec<u8>)];
 
 /// Opens the first file of `folder`; the others are there if it needs them.
 pub(crate) fn open(folder: Folder<'_>, options: Options) -> Result<Container, FormatError> {
-    open_with(folder, options, Caches::new(1 << 20, 2))
+    open_with(folder, options, Caches::new(1 << 20, DECODERS))
 }
 
 /// Opens the first file of `folder` with these caches.

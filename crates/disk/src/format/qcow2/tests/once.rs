@@ -72,6 +72,7 @@ fn decoded(file: &Counted) -> (usize, usize) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it does not know how parking_lot waits")]
 fn a_sequential_reader_has_each_cluster_decompressed_once() {
     for threads in [0, 1, 3] {
         let (file, want) = image();
@@ -87,6 +88,7 @@ fn a_sequential_reader_has_each_cluster_decompressed_once() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it does not know how parking_lot waits")]
 fn many_readers_share_what_is_decompressed() {
     let (file, want) = image();
     let disk = open(&file, 2);
@@ -119,6 +121,7 @@ fn a_random_read_decompresses_one_cluster_and_the_next_in_it_none() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it does not know how parking_lot waits")]
 fn a_cluster_that_is_damaged_fails_every_reader_and_no_other() {
     let (file, want) = image();
     let mut bytes = file.bytes.clone();
