@@ -1,7 +1,7 @@
 //! Folders that ignore case: what is listed can be opened, and nothing else.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::ignoring_case::IgnoringCase;
@@ -46,12 +46,16 @@ impl Drop for Ntfs {
 
 #[test]
 fn what_is_listed_opens_and_nothing_else_where_case_is_ignored() {
-    let ntfs = Ntfs::new();
-    random_image(&ntfs.folder.join("Disk.RAW"), 1, MIB);
-    random_image(&ntfs.folder.join("Sub/Other.img"), 2, MIB);
-    assert!(ntfs.folder.join("DISK.raw").exists(), "case matters here");
+    listed_names_open_and_no_others(&Ntfs::new().folder);
+}
+
+/// Tries a mount of a folder that ignores case.
+pub(crate) fn listed_names_open_and_no_others(folder: &Path) {
+    random_image(&folder.join("Disk.RAW"), 1, MIB);
+    random_image(&folder.join("Sub/Other.img"), 2, MIB);
+    assert!(folder.join("DISK.raw").exists(), "case matters here");
     // Look-ups before any listing: each has to find its name alone.
-    let mount = Mount::new(&ntfs.folder);
+    let mount = Mount::new(folder);
     for name in ["disk.vhd", "sub/other.vhd"] {
         File::open(mount.join(name)).expect("a view that is listed");
     }
@@ -67,7 +71,7 @@ fn what_is_listed_opens_and_nothing_else_where_case_is_ignored() {
         assert_eq!(errno_of(found), Errno::NOENT, "{name}");
     }
     assert_tree(mount.path(), ["disk.vhd", "sub", "sub/other.vhd"]);
-    oracle_verify(&ntfs.folder.join("disk.raw"), &mount.join("disk.vhd"));
+    oracle_verify(&folder.join("disk.raw"), &mount.join("disk.vhd"));
     let views = tree(mount.path());
     for view in views.iter().filter(|view| mount.join(view).is_file()) {
         fs::read(mount.join(view)).expect("a view that is listed");

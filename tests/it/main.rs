@@ -19,6 +19,7 @@ mod faults;
 mod folders;
 mod formats;
 mod grow;
+mod guests;
 mod harness;
 mod help;
 mod kept;

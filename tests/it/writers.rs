@@ -271,7 +271,7 @@ fn stores_to_a_mapping_are_never_mixed_with_what_was_there() {
 /// Overwrites a source many times within a tick of its file system's clock, and reads its view
 /// each time.
 #[track_caller]
-fn assert_writes_within_a_tick_are_seen(folder: &Path) {
+pub(crate) fn assert_writes_within_a_tick_are_seen(folder: &Path) {
     let raw = folder.join("a.raw");
     fs::write(&raw, stamped(0)).expect("a source");
     let mount = mount(folder, &[]);

@@ -347,29 +347,30 @@ impl Drop for Unmount {
     }
 }
 
-fn check_on(kind: &str, options: &[&str]) {
+/// Tries writers of every kind on a file system where all are seen.
+pub(crate) fn all_writers_on(kind: &str, options: &[&str]) {
     let file_system = FileSystem::with(kind, 400 << 20, options);
     check(&file_system.folder("source"), Promise::All);
 }
 
 #[test]
 fn all_writers_on_ext4() {
-    check_on("ext4", &[]);
+    all_writers_on("ext4", &[]);
 }
 
 #[test]
 fn all_writers_on_ext4_with_a_clock_of_seconds() {
-    check_on("ext4", &["-I", "128"]);
+    all_writers_on("ext4", &["-I", "128"]);
 }
 
 #[test]
 fn all_writers_on_xfs() {
-    check_on("xfs", &[]);
+    all_writers_on("xfs", &[]);
 }
 
 #[test]
 fn all_writers_on_btrfs() {
-    check_on("btrfs", &[]);
+    all_writers_on("btrfs", &[]);
 }
 
 #[test]

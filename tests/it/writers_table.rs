@@ -112,7 +112,7 @@ fn assert_documented(row: &str) {
     assert!(page.lines().any(|line| line == row), "{row}");
 }
 
-fn check(name: &str, kind: &str, options: &[&str]) {
+pub(crate) fn check(name: &str, kind: &str, options: &[&str]) {
     let file_system = FileSystem::with(kind, 400 << 20, options);
     let case = Case::new(&file_system.folder("source"));
     assert_documented(&case.row(name));

@@ -29,7 +29,7 @@ pub(super) struct Buffers {
     state: Mutex<State>,
     limit: usize,
     slow: Duration,
-    /// As many buffers are kept for the next requests.
+    /// As many buffers are kept while nobody reads.
     kept: usize,
     /// For requests that get no memory for a buffer of their own: what is open can be read on.
     spare: Mutex<Vec<u8>>,
@@ -67,8 +67,7 @@ struct Waiting {
 impl Buffers {
     /// For `threads` event loops, each of which gets a buffer without waiting.
     pub(super) fn new(threads: usize) -> Self {
-        let limit = LIMIT.max(threads * LARGEST_READ);
-        Self::with(limit, SLOW, limit / LARGEST_READ)
+        Self::with(LIMIT.max(threads * LARGEST_READ), SLOW, threads)
     }
 
     fn with(limit: usize, slow: Duration, kept: usize) -> Self {
@@ -144,14 +143,15 @@ impl Buffers {
         let mut state = self.state.lock();
         state.forget(request);
         self.let_in(&mut state);
-        let is_wanted = state.free.len() < self.kept;
-        let too_many = match memory {
-            Some(memory) if is_wanted => {
-                state.free.push(memory);
-                None
-            }
-            memory => memory,
+        state.free.extend(memory);
+        let is_idle = state.lent.is_empty();
+        let kept = if is_idle {
+            self.kept
+        } else {
+            self.limit / LARGEST_READ
         };
+        let kept = state.free.len().min(kept);
+        let too_many = state.free.split_off(kept);
         // Memory is returned to the system without the lock.
         drop(state);
         drop(too_many);

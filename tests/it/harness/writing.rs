@@ -120,14 +120,17 @@ impl Way {
             Self::Punch => {
                 let (file, waited) = open(0);
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                fallocate(&file, flags, 0, content.len() as u64).expect("punch");
+                match fallocate(&file, flags, 0, content.len() as u64) {
+                    // Not every file system can.
+                    Ok(()) | Err(Errno::OPNOTSUPP) => {}
+                    Err(error) => panic!("punch: {error}"),
+                }
                 overwrite(&file, content, rng);
                 waited
             }
             Self::Collapse => {
                 let (file, waited) = open(0);
                 match fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, BLOCK as u64) {
-                    // Not every file system can.
                     Ok(()) | Err(Errno::OPNOTSUPP) => {}
                     Err(error) => panic!("collapse: {error}"),
                 }
@@ -165,12 +168,20 @@ impl Way {
                 waited
             }
             Self::HardLink => {
-                fs::hard_link(path, spare).expect("another name");
+                let has_links = match rustix::fs::link(path, spare) {
+                    Ok(()) => true,
+                    // FAT has one name for a file.
+                    Err(Errno::PERM) => false,
+                    Err(error) => panic!("another name: {error}"),
+                };
                 let begun = Instant::now();
-                let file = File::options().write(true).open(spare);
+                let name = if has_links { spare } else { path };
+                let file = File::options().write(true).open(name);
                 let waited = begun.elapsed();
                 overwrite(&file.expect("a source"), content, rng);
-                fs::remove_file(spare).expect("remove");
+                if has_links {
+                    fs::remove_file(spare).expect("remove");
+                }
                 waited
             }
             Self::DescriptorOfProc => {
