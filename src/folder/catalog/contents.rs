@@ -53,6 +53,8 @@ pub(super) struct Disks {
 pub(super) struct DiskFacts {
     /// Size in bytes.
     pub(super) size: u64,
+    /// Number of bytes that its images take.
+    pub(super) stored: u64,
     /// The file whose first bytes are the disk's as they are: 0 is the image itself, the others are the
     /// further files.
     pub(super) flat_file: Option<usize>,
@@ -323,6 +325,7 @@ impl DiskFacts {
     fn of(disk: &Container) -> Self {
         Self {
             size: disk.size(),
+            stored: disk.stored_size(),
             flat_file: disk.flat_file(),
         }
     }

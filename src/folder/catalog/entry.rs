@@ -207,7 +207,7 @@ impl Image {
     }
 
     /// Bytes that the file systems have allocated to the disk, as far as that is known without reading its
-    /// tables: those of its files, and no more than it has.
+    /// tables: those of its files, and no more than it has, or than its part of an archive.
     pub fn allocated_size(&self) -> u64 {
         let own = self.metadata.blocks;
         let further = self.contents.further().iter();
@@ -215,7 +215,11 @@ impl Image {
         let bytes = blocks.saturating_mul(512);
         match self.contents {
             Contents::Raw | Contents::Verbatim => bytes,
-            Contents::Disks(_) => bytes.min(self.virtual_size()),
+            Contents::Disks(ref disks) => {
+                let facts = disks.facts(self.disk);
+                let stored = facts.map_or(u64::MAX, |facts| facts.stored);
+                bytes.min(stored).min(self.virtual_size())
+            }
         }
     }
 

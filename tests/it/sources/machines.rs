@@ -1,7 +1,7 @@
 //! Disks of virtual machines as VMware, Hyper-V and VirtualBox leave them: archives, extents, and what is refused.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,6 +75,10 @@ fn the_disks_of_an_ova_appear_in_the_order_of_its_ovf() {
     for (view, raw) in [("two-1.vhd", &raws[0]), ("two-2.vhd", &raws[1])] {
         verify(&two, raw, &mount.join(view));
     }
+    let blocks = |path: &Path| path.metadata().expect("attributes").blocks();
+    let of_views = blocks(&mount.join("two-1.vhd")) + blocks(&mount.join("two-2.vhd"));
+    // Each is a part of the archive, and has a footer of one block.
+    assert!(of_views > 2 && of_views <= blocks(&two) + 2, "{of_views}");
     mount.unmount();
     let text = stdout_of(vhdfs().args(["inspect", "--json"]).arg(&one));
     let inspected: serde_json::Value = serde_json::from_str(&text).expect("JSON");

@@ -112,6 +112,13 @@ impl Container {
         &self.details
     }
 
+    /// Number of bytes that its images take, their tables included: those of files, or of their parts of an
+    /// archive. What the disk's own data takes is less, and its tables would have to be read to tell it.
+    pub fn stored_size(&self) -> u64 {
+        let inputs = self.layers.iter().flat_map(|layer| &layer.inputs);
+        inputs.fold(0, |sum: u64, input| sum.saturating_add(input.size()))
+    }
+
     /// Number of the file, in the order in which the caller gave them, whose first bytes are the disk's as
     /// they are; `None` if there is no such file.
     pub fn flat_file(&self) -> Option<usize> {
