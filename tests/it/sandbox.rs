@@ -12,7 +12,11 @@ use crate::harness::{
     FileSystem, Inside, Lab, MIB, Mount, Options, User, oracle_verify, random_bytes, random_image,
     run, snapshot_of, tool, vhdfs,
 };
-use libc::{EACCES, EPERM, O_CREAT, O_RDONLY, O_RDWR, O_TMPFILE, O_WRONLY};
+use libc::{
+    AT_FDCWD, EACCES, EPERM, O_CREAT, O_RDONLY, O_RDWR, O_TMPFILE, O_WRONLY, SYS_chroot,
+    SYS_connect, SYS_execve, SYS_kill, SYS_mkdirat, SYS_mount, SYS_setuid, SYS_socket,
+    SYS_truncate, SYS_umount2, SYS_unlinkat,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Capabilities as bits (linux/capability.h).
@@ -116,9 +120,15 @@ fn nothing_is_read_outside_and_nothing_is_written_anywhere() {
             .open(&new, O_CREAT | O_WRONLY)
             .open(&fixture.source, O_TMPFILE | O_RDWR)
             .open(Path::new("/tmp"), O_TMPFILE | O_RDWR)
-            .call("unlink", &format!("\"{}\"", fixture.image.display()))
-            .call("truncate", &format!("\"{}\", 0", fixture.image.display()))
-            .call("mkdir", &format!("\"{}\", 0700", new.display()))
+            .call(
+                SYS_unlinkat,
+                &format!("{AT_FDCWD}, \"{}\", 0", fixture.image.display()),
+            )
+            .call(SYS_truncate, &format!("\"{}\", 0", fixture.image.display()))
+            .call(
+                SYS_mkdirat,
+                &format!("{AT_FDCWD}, \"{}\", 0700", new.display()),
+            )
             .answers();
         assert!(answers[0].is_ok(), "thread {thread}: {answers:?}");
         for (number, answer) in answers.iter().enumerate().skip(1) {
@@ -137,13 +147,13 @@ fn nothing_is_mounted_run_signalled_or_connected() {
     let mnt = format!("\"{}\"", mount.path().display());
     let me = std::process::id();
     let answers = Inside::new(pid(&mount), 1)
-        .call("umount2", &format!("{mnt}, 2"))
-        .call("mount", &format!("0, {mnt}, \"tmpfs\", 0, 0"))
-        .call("kill", &format!("{me}, 0"))
-        .call("execve", "\"/bin/true\", 0, 0")
-        .call("setuid", "12345")
-        .call("chroot", "\"/\"")
-        .call("socket", "2, 1, 0")
+        .call(SYS_umount2, &format!("{mnt}, 2"))
+        .call(SYS_mount, &format!("0, {mnt}, \"tmpfs\", 0, 0"))
+        .call(SYS_kill, &format!("{me}, 0"))
+        .call(SYS_execve, "\"/bin/true\", 0, 0")
+        .call(SYS_setuid, "12345")
+        .call(SYS_chroot, "\"/\"")
+        .call(SYS_socket, "2, 1, 0")
         .answers();
     for (number, answer) in answers[..6].iter().enumerate() {
         assert!(
@@ -162,7 +172,7 @@ fn nothing_is_mounted_run_signalled_or_connected() {
         .map(|byte| format!("\\{byte:03o}"))
         .collect();
     let answers = Inside::new(pid(&mount), 1)
-        .call("connect", &format!("{socket}, \"{address}\", 16"))
+        .call(SYS_connect, &format!("{socket}, \"{address}\", 16"))
         .answers();
     assert_eq!(answers, [Err(EACCES)]);
     mount.unmount();

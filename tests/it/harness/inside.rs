@@ -28,19 +28,25 @@ impl Inside {
     /// open(2) with a mode of 0600.
     pub(crate) fn open(self, path: &Path, flags: i32) -> Self {
         let path = path.to_str().expect("a path of the tests");
-        self.call("open", &format!("\"{path}\", {flags}, 0600"))
+        let directory = libc::AT_FDCWD;
+        self.call(
+            libc::SYS_openat,
+            &format!("{directory}, \"{path}\", {flags}, 0600"),
+        )
     }
 
-    /// A function of the C library with these arguments.
-    pub(crate) fn call(mut self, function: &str, arguments: &str) -> Self {
-        // Every argument is passed in a register of its own, as the kernel's calls have it.
+    /// The system call of this number with these arguments.
+    pub(crate) fn call(mut self, number: libc::c_long, arguments: &str) -> Self {
+        // By the C library's `syscall`: the program may have functions of its own that are called `open`. Every
+        // argument is passed in a register of its own, as the kernel's calls have it.
+        let arguments = format!("{number}, {arguments}");
         let types = vec!["long"; arguments.split(',').count()].join(",");
         let arguments: Vec<_> = arguments
             .split(',')
             .map(|argument| format!("(long)({})", argument.trim()))
             .collect();
         self.calls.push(format!(
-            "((long(*)({types})){function})({})",
+            "((long(*)({types}))syscall)({})",
             arguments.join(",")
         ));
         self
