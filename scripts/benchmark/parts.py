@@ -221,6 +221,7 @@ PARTS = {
     "job": job.job,
     "listing": listing,
     "starts": single.starts,
+    "listings": single.listings,
     "cats": single.cats,
     "sums": single.sums,
     "checks": checks.checks,

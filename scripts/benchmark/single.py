@@ -51,6 +51,34 @@ def starts(scratch, places, progress, runs, small):
     return rows
 
 
+def listings(scratch, places, progress, runs, small):
+    """The first listing of a new mount: a folder of qcow2 files against one of raw images, both in memory."""
+    count = 500 if small else 10_000
+    system = kept(places, FileSystem(scratch, "ext4", 4 << 30))
+    original = scratch / "disk.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", original, "64M")
+    contents = {"raw": b"disk", "qcow2": original.read_bytes()}
+    for kind, content in contents.items():
+        folder = system.source / kind
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"image-{number:05}.{kind}").write_bytes(content)
+    os.sync()
+    seconds = {kind: [] for kind in contents}
+    for number in range(runs):
+        for kind, taken in seconds.items():
+            progress.set_description(f"listing {count} images: {kind}")
+            run("ls", "-l", system.source / kind)
+            mount = Mount(scratch, f"listed-{kind}-{number}", system.source / kind)
+            began = time.monotonic()
+            run("ls", "-l", mount.path)
+            taken.append(time.monotonic() - began)
+            mount.close()
+            progress.update(1)
+    ratio = statistics.median(seconds["qcow2"]) / statistics.median(seconds["raw"])
+    return [fact(f"listing {count:,} qcow2 files, times as long as raw images", ratio, "≤ 3", most=3)]
+
+
 def holes(scratch, places, progress, runs, small):
     """Holes at 1 MiB: against the source cold, and against what a daemon reaches that replies with zeros from memory."""
     size = (64 if small else 512) * MIB

@@ -148,8 +148,11 @@ impl Drop for Lease {
         }
         let descriptor = leased.file.as_raw_fd();
         let mut by_descriptor = LEASES.part(descriptor);
-        // The file is open until here, so its number is no other's.
-        by_descriptor.remove(&descriptor);
+        // A new lease may have been taken on the same file.
+        let is_ours = |known: &Arc<Leased>| Arc::ptr_eq(known, leased);
+        if by_descriptor.get(&descriptor).is_some_and(is_ours) {
+            by_descriptor.remove(&descriptor);
+        }
     }
 }
 

@@ -65,7 +65,7 @@ struct Waiting {
 }
 
 impl Buffers {
-    /// For `threads` event loops, each of which gets a buffer without waiting.
+    /// For `threads` event loops: all requests together may hold at least a buffer for each of these.
     pub(super) fn new(threads: usize) -> Self {
         Self::with(LIMIT.max(threads * LARGEST_READ), SLOW, threads)
     }
@@ -321,24 +321,21 @@ mod tests {
     fn a_small_request_does_not_overtake_a_large_one() {
         let buffers = Buffers::with(1000, FOREVER, 2);
         let first = buffers.take(600);
-        let order = Mutex::new(Vec::new());
+        let latest = Instant::now() + Duration::from_secs(20);
         thread::scope(|scope| {
-            for (waiting, size) in [(1, 900), (2, 10)] {
-                let (buffers, order) = (&buffers, &order);
-                scope.spawn(move || {
-                    let buffer = buffers.take(size);
-                    order.lock().push(size);
-                    drop(buffer);
-                });
-                while buffers.state.lock().waiting.len() < waiting {
+            // The second would fit beside the first that is under way.
+            let wait = |size, waiting| {
+                let buffers = &buffers;
+                scope.spawn(move || drop(buffers.take(size)));
+                while buffers.state.lock().waiting.len() < waiting && Instant::now() < latest {
                     thread::yield_now();
                 }
-            }
+                buffers.state.lock().waiting.len()
+            };
+            let waiting = [wait(900, 1), wait(10, 2)];
             drop(first);
+            assert_eq!(waiting, [1, 2]);
         });
-        // The small one fits beside the large one, and may be first to say so.
-        let mut order = order.into_inner();
-        order.sort_unstable();
-        assert_eq!(order, [10, 900]);
+        assert!(buffers.state.lock().waiting.is_empty());
     }
 }
