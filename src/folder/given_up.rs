@@ -172,4 +172,17 @@ mod tests {
         assert!(seen[1].insert(given_up.number_of(&other)));
         assert_ne!(given_up.number_of(&version(2)), 0);
     }
+    #[test]
+    fn giving_up_waits_for_nobody_who_looks_a_version_up() {
+        let given_up = std::sync::Arc::<GivenUp>::default();
+        let version = version(1);
+        let looking_up = given_up.part(&version).known.lock();
+        let (sender, is_noted) = mpsc::channel();
+        let giving_up = given_up.clone();
+        std::thread::spawn(move || sender.send(giving_up.note(version)));
+        let noted = is_noted.recv_timeout(std::time::Duration::from_secs(20));
+        drop(looking_up);
+        noted.expect("it is noted");
+        assert_ne!(given_up.number_of(&version), 0);
+    }
 }

@@ -233,39 +233,87 @@ mod tests {
     use super::*;
     use crate::folder::metadata::Timestamp;
 
+    /// The kernel itself lets a writer go on after /proc/sys/fs/lease-break-time, 45 s.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// An empty file that is open, and what notes that it was given up.
+    struct Opened {
+        path: tempfile::TempPath,
+        file: Arc<OwnedFd>,
+        version: Version,
+        given_up: Arc<GivenUp>,
+    }
+
+    impl Opened {
+        fn new() -> Self {
+            let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+            let time = Timestamp {
+                seconds: 7,
+                nanoseconds: 0,
+            };
+            Self {
+                file: Arc::new(File::open(&path).unwrap().into()),
+                path,
+                version: Version {
+                    file_system: 1,
+                    device: 2,
+                    inode: 3,
+                    size: 0,
+                    mtime: time,
+                    ctime: time,
+                },
+                given_up: Arc::default(),
+            }
+        }
+
+        fn lease(&self) -> Arc<Lease> {
+            let lease = Lease::take(&self.file, self.version, &self.path, &self.given_up);
+            lease.unwrap().unwrap()
+        }
+
+        /// Opens the file for writing, and closes it.
+        fn write(&self) {
+            let (sender, is_open) = mpsc::channel();
+            let path = self.path.to_path_buf();
+            thread::spawn(move || sender.send(File::options().write(true).open(path)));
+            let writer = is_open.recv_timeout(PATIENCE);
+            drop(writer.expect("he goes on").unwrap());
+        }
+    }
+
     #[test]
     fn a_writer_does_not_wait_for_the_thread_that_saw_him_first() {
-        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let time = Timestamp {
-            seconds: 7,
-            nanoseconds: 0,
-        };
-        let version = Version {
-            file_system: 1,
-            device: 2,
-            inode: 3,
-            size: 0,
-            mtime: time,
-            ctime: time,
-        };
-        let given_up = Arc::<GivenUp>::default();
-        let opened: Arc<OwnedFd> = Arc::new(File::open(&file).unwrap().into());
-        let lease = Lease::take(&opened, version, &file, &given_up);
-        let lease = lease.unwrap().unwrap();
+        let opened = Opened::new();
+        let lease = opened.lease();
         // As if that thread had no core since.
         lease.0.is_lost.store(true, Ordering::Release);
-        let (sender, is_open) = mpsc::channel();
-        let path = file.to_path_buf();
-        thread::spawn(move || sender.send(File::options().write(true).open(path)));
-        // The kernel itself would let him go on after /proc/sys/fs/lease-break-time, 45 s.
-        let writer = is_open.recv_timeout(Duration::from_secs(20));
-        drop(writer.expect("he goes on").unwrap());
-        assert_ne!(given_up.number_of(&version), 0);
+        opened.write();
+        assert_ne!(opened.given_up.number_of(&opened.version), 0);
         assert!(!lease.is_held());
-        let latest = Instant::now() + Duration::from_secs(20);
+        let latest = Instant::now() + PATIENCE;
         while !lease.0.is_given_back.load(Ordering::Acquire) && Instant::now() < latest {
             thread::yield_now();
         }
         assert!(lease.0.is_given_back.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn a_writer_does_not_wait_for_the_thread_that_closes_the_view() {
+        let opened = Opened::new();
+        // As if that thread had no core since nobody else had the view.
+        std::mem::forget(Arc::into_inner(opened.lease()));
+        opened.write();
+    }
+
+    #[test]
+    fn a_writer_does_not_wait_where_an_older_lease_of_the_file_ends() {
+        let opened = Opened::new();
+        let older = opened.lease();
+        opened.write();
+        assert!(!older.is_held());
+        let lease = opened.lease();
+        drop(older);
+        opened.write();
+        assert!(!lease.is_held());
     }
 }

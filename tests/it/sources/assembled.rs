@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::written::{fill, rewrite, stamped, version_of};
+use super::written::{fill, make_pieces, rewrite, stamped, version_of};
 use super::{convert, create, unpack, verify, verify_at};
 use crate::harness::{FileSystem, Lab, MIB, Options, eventually, sparse_image};
 
@@ -209,10 +209,8 @@ fn an_image_in_ten_thousand_pieces_is_put_together_on_demand() {
     let source = file_system.folder("source");
     let lab = Lab::new();
     let raw = lab.path().join("disk.raw");
-    let runs: Vec<_> = (0..10_000).map(|number| (number * 8192, 4096)).collect();
-    sparse_image(&raw, 3, 80 * MIB, &runs);
     let image = source.join("pieces.qcow2");
-    convert(&raw, "qcow2", "cluster_size=4096", &image);
+    make_pieces(&raw, &image);
     sync(&image);
     for (arguments, engine) in [(["-v"], "direct"), (["--snapshot=always"], "passthrough")] {
         let mount = Options::default()

@@ -84,14 +84,19 @@ fn blocks_of_every_format_are_shared_where_they_are_aligned() {
     }
 }
 
+/// Makes a disk in ten thousand pieces, and an image of it.
+pub(super) fn make_pieces(raw: &Path, image: &Path) {
+    let runs: Vec<_> = (0..10_000).map(|number| (number * 8192, 4096)).collect();
+    sparse_image(raw, 3, 80 * MIB, &runs);
+    convert(raw, "qcow2", "cluster_size=4096", image);
+}
+
 #[test]
 fn an_image_in_ten_thousand_pieces_is_shared_too() {
     let file_system = FileSystem::new("xfs", 600 * MIB);
     let raw = file_system.path().join("disk.raw");
-    let runs: Vec<_> = (0..10_000).map(|number| (number * 8192, 4096)).collect();
-    sparse_image(&raw, 3, 80 * MIB, &runs);
     let image = file_system.path().join("pieces.qcow2");
-    convert(&raw, "qcow2", "cluster_size=4096", &image);
+    make_pieces(&raw, &image);
     let before = used(file_system.path());
     let output = file_system.path().join("pieces.vhd");
     let done = write_out(&image, &output, false);
