@@ -6,7 +6,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use parking_lot::Mutex;
 use zstd_safe::DCtx;
 
-use crate::cache::Source;
+use crate::cache::{Source, room};
 use crate::format::{XzBlock, decode_xz};
 
 /// How a block is compressed.
@@ -50,9 +50,9 @@ impl Codec {
         length: usize,
     ) -> io::Result<Option<Vec<u8>>> {
         Ok(match self {
-            Self::Deflate => inflate(&packed.all()?, length, false),
-            Self::Zlib => inflate(&packed.all()?, length, true),
-            Self::Zstd => zstd(&packed.all()?, length),
+            Self::Deflate => inflate(&packed.all()?, room(length)?, length, false),
+            Self::Zlib => inflate(&packed.all()?, room(length)?, length, true),
+            Self::Zstd => zstd(&packed.all()?, room(length)?, length),
             Self::Xz(block) => {
                 let decoded = decode_xz(&mut *packed, length, block);
                 packed.check()?;
@@ -89,12 +89,10 @@ impl<T> Kept<T> {
     }
 }
 
-fn inflate(packed: &[u8], length: usize, header: bool) -> Option<Vec<u8>> {
+fn inflate(packed: &[u8], mut block: Vec<u8>, length: usize, header: bool) -> Option<Vec<u8>> {
     let new = || Some(Decompress::new(header));
     INFLATERS.with(new, |decoder| {
         decoder.reset(header);
-        // Not filled with zeros first.
-        let mut block = Vec::with_capacity(length);
         let status = decoder
             .decompress_vec(packed, &mut block, FlushDecompress::Finish)
             .ok()?;
@@ -106,9 +104,9 @@ fn inflate(packed: &[u8], length: usize, header: bool) -> Option<Vec<u8>> {
 }
 
 /// Whole frames only, so that no window has to be kept beside the block: a frame can claim one of gigabytes.
-fn zstd(packed: &[u8], length: usize) -> Option<Vec<u8>> {
+fn zstd(packed: &[u8], mut block: Vec<u8>, length: usize) -> Option<Vec<u8>> {
     ZSTD.with(DCtx::try_create, |decoder| {
-        let mut block = vec![0; length];
+        block.resize(length, 0);
         let (mut read, mut written) = (0, 0);
         while written < length {
             let frame = next_frame(&packed[read..])?;

@@ -94,6 +94,7 @@ impl From<io::Error> for Error {
             Some(Errno::NOTDIR) => Self::NotADirectory,
             Some(Errno::MFILE | Errno::NFILE) => Self::TooManyOpen,
             Some(Errno::NOMEM) => Self::OutOfMemory,
+            None if error.kind() == io::ErrorKind::OutOfMemory => Self::OutOfMemory,
             _ => Self::Source(error),
         }
     }

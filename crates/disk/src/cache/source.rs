@@ -39,7 +39,9 @@ impl<'a> Source<'a> {
     ///
     /// The file's own.
     pub(crate) fn all(&mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.rest.len() as usize];
+        let length = self.rest.len() as usize;
+        let mut bytes = room(length)?;
+        bytes.resize(length, 0);
         self.input.read_exact_at(&mut bytes, self.rest.start())?;
         Ok(bytes)
     }
@@ -57,6 +59,15 @@ impl<'a> Source<'a> {
         self.rest = ByteRange::new(range.end(), self.rest.end());
         Ok(())
     }
+}
+
+/// Memory for `length` bytes, of which there may be too little: that is an error of one read.
+pub(crate) fn room(length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(length)
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+    Ok(bytes)
 }
 
 impl Read for Source<'_> {
