@@ -179,7 +179,10 @@ mod tests {
         let looking_up = given_up.part(&version).known.lock();
         let (sender, is_noted) = mpsc::channel();
         let giving_up = given_up.clone();
-        std::thread::spawn(move || sender.send(giving_up.note(version)));
+        std::thread::spawn(move || {
+            giving_up.note(version);
+            sender.send(())
+        });
         let noted = is_noted.recv_timeout(std::time::Duration::from_secs(20));
         drop(looking_up);
         noted.expect("it is noted");

@@ -11,6 +11,7 @@ use crate::harness::{
     FileSystem, Lab, MIB, Mount, Options, User, oracle_verify, random_bytes, random_image, run_ok,
     tool,
 };
+use crate::scale::number_of;
 use rustix::process::{Pid, Signal, kill_process};
 
 fn signal(process: u32, signal: Signal) {
@@ -87,9 +88,15 @@ fn too_few_threads_keep_nobody_waiting() {
     mount.unmount();
 }
 
-fn limit(mount: &Mount, limit: &str) {
+pub(crate) fn limit(mount: &Mount, limit: &str) {
     let pid = mount.pids()[0].to_string();
     run_ok(Command::new(tool("prlimit")).args(["--pid", &pid, limit]));
+}
+
+/// Lets a daemon have `more` bytes than it has now, of data that is written to, as the kernel counts it.
+pub(crate) fn leave_memory(mount: &Mount, more: u64) {
+    let used = number_of(mount.pids()[0], "status", "VmData") << 10;
+    limit(mount, &format!("--data={}:", used + more));
 }
 
 /// Without its broker a daemon can neither unmount nor make snapshots. What it serves stays right.
@@ -167,13 +174,7 @@ fn too_little_memory_is_an_error_of_some_requests() {
     };
     // Little, so that no thread has a buffer for more.
     view.read_exact_at(&mut [0; 512], 0).expect("an open view");
-    // Data that is written to, as the kernel counts it, with a little to begin with.
-    let status = fs::read_to_string(format!("/proc/{daemon}/status"));
-    let status = status.expect("a process");
-    let used = status.lines().find_map(|line| line.strip_prefix("VmData:"));
-    let used = used.and_then(|text| text.trim().strip_suffix(" kB"));
-    let used: u64 = used.and_then(|text| text.parse().ok()).expect("a size");
-    limit(&mount, &format!("--data={}:", (used + 256) * 1024));
+    leave_memory(&mount, 256 << 10);
 
     let attributes = |number: usize| fs::metadata(mount.join(format!("{number}.vhd")));
     let failed: Vec<_> = (0..COUNT)

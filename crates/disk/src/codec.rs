@@ -6,8 +6,9 @@ use flate2::{Decompress, FlushDecompress, Status};
 use parking_lot::Mutex;
 use zstd_safe::DCtx;
 
-use crate::cache::{Source, room};
+use crate::cache::Source;
 use crate::format::{XzBlock, decode_xz};
+use crate::memory::{room, with_room};
 
 /// How a block is compressed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -22,6 +23,9 @@ pub(crate) enum Codec {
     /// A block of an xz file.
     Xz(XzBlock),
 }
+
+/// What decoding a block gives: `None` where it is damaged.
+type Decoded = io::Result<Option<Vec<u8>>>;
 
 /// Memory that a decoder takes beside its input and its output, in bytes.
 const DECODER_MEMORY: u64 = 256 << 10;
@@ -43,22 +47,18 @@ impl Codec {
     ///
     /// # Errors
     ///
-    /// The file's own.
-    pub(crate) fn decode(
-        self,
-        packed: &mut Source<'_>,
-        length: usize,
-    ) -> io::Result<Option<Vec<u8>>> {
-        Ok(match self {
+    /// The file's own; [`OutOfMemory`](io::ErrorKind::OutOfMemory).
+    pub(crate) fn decode(self, packed: &mut Source<'_>, length: usize) -> Decoded {
+        match self {
             Self::Deflate => inflate(&packed.all()?, room(length)?, length, false),
             Self::Zlib => inflate(&packed.all()?, room(length)?, length, true),
             Self::Zstd => zstd(&packed.all()?, room(length)?, length),
             Self::Xz(block) => {
-                let decoded = decode_xz(&mut *packed, length, block);
+                let decoded = decode_xz(&mut *packed, room(length)?, length, block)?;
                 packed.check()?;
-                decoded
+                Ok(decoded)
             }
-        })
+        }
     }
 }
 
@@ -74,22 +74,29 @@ impl<T> Kept<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Runs `decode` with a decoder that was kept, or with a new one; `None` if there is none to be had.
+    /// Runs `decode` with a decoder that was kept, or with a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) where a new one cannot be had.
     fn with<R>(
         &self,
         new: impl FnOnce() -> Option<T>,
-        decode: impl FnOnce(&mut T) -> Option<R>,
-    ) -> Option<R> {
+        decode: impl FnOnce(&mut T) -> R,
+    ) -> io::Result<R> {
         // The lock ends with this line.
         let kept = self.0.lock().pop();
-        let mut decoder = kept.or_else(new)?;
+        let mut decoder = match kept {
+            Some(decoder) => decoder,
+            None => with_room(DECODER_MEMORY as usize, new)?.ok_or(io::ErrorKind::OutOfMemory)?,
+        };
         let result = decode(&mut decoder);
         self.0.lock().push(decoder);
-        result
+        Ok(result)
     }
 }
 
-fn inflate(packed: &[u8], mut block: Vec<u8>, length: usize, header: bool) -> Option<Vec<u8>> {
+fn inflate(packed: &[u8], mut block: Vec<u8>, length: usize, header: bool) -> Decoded {
     let new = || Some(Decompress::new(header));
     INFLATERS.with(new, |decoder| {
         decoder.reset(header);
@@ -104,7 +111,7 @@ fn inflate(packed: &[u8], mut block: Vec<u8>, length: usize, header: bool) -> Op
 }
 
 /// Whole frames only, so that no window has to be kept beside the block: a frame can claim one of gigabytes.
-fn zstd(packed: &[u8], mut block: Vec<u8>, length: usize) -> Option<Vec<u8>> {
+fn zstd(packed: &[u8], mut block: Vec<u8>, length: usize) -> Decoded {
     ZSTD.with(DCtx::try_create, |decoder| {
         block.resize(length, 0);
         let (mut read, mut written) = (0, 0);

@@ -22,6 +22,7 @@ pub mod cache;
 mod codec;
 pub mod format;
 pub mod gpt;
+mod memory;
 mod patch;
 mod range;
 

@@ -15,6 +15,7 @@
 
 pub mod lease;
 pub mod memory;
+mod stacks;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};

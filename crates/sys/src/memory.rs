@@ -18,7 +18,7 @@ const RESERVE: usize = 1 << 20;
 
 /// Allocations of more bytes than this are not worth the reserve. They are made where a failure is
 /// an error of one request (`try_reserve`).
-const LARGEST: usize = 64 << 10;
+const LARGEST: usize = 32 << 10;
 
 /// How often an allocation is tried again that fails even with the reserve, a millisecond apart:
 /// another thread may be about to let go of the reserve, or to end its request.

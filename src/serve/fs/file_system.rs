@@ -158,7 +158,7 @@ impl FileSystem {
     /// # Errors
     ///
     /// [`Error::Stale`] if the source has changed since it was opened; the source's own error;
-    /// [`Error::OutOfMemory`] if the buffer cannot grow.
+    /// [`Error::OutOfMemory`] if the buffer cannot grow, or there is none for tables and decoders.
     pub fn read<'a>(
         &self,
         handle: u64,
@@ -167,7 +167,9 @@ impl FileSystem {
         buffer: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], Error> {
         let handle = self.images.get(handle).ok_or(Error::BadHandle)?;
-        let result = Self::read_image(&handle.image, offset, size, buffer);
+        let result = self
+            .has_memory_for(&handle.image)
+            .and_then(|()| Self::read_image(&handle.image, offset, size, buffer));
         match &result {
             Ok(bytes) => handle.activity.delivered(offset, bytes.len()),
             Err(error) => handle.activity.failed(error),
@@ -204,6 +206,7 @@ impl FileSystem {
     /// [`Error::NothingThere`] if there is none; [`Error::Invalid`] for another `whence`.
     pub fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<u64, Error> {
         let image = &self.images.get(handle).ok_or(Error::BadHandle)?.image;
+        self.has_memory_for(image)?;
         let offset = u64::try_from(offset).map_err(|_| Error::NothingThere)?;
         let place = match whence {
             libc::SEEK_DATA => image.seek_data(offset)?,
@@ -213,13 +216,24 @@ impl FileSystem {
         place.ok_or(Error::NothingThere)
     }
 
-    /// What an inode stands for. Reading what is open needs nothing more than it has; everything
-    /// else begins here, and needs memory.
+    /// What an inode stands for. Reading what is open has a check of its own; everything else
+    /// begins here, and needs memory.
     fn node(&self, inode: u64) -> Result<Node, Error> {
-        if let Err(error) = memory::set_aside() {
-            return self.shortage.watch(Err(io::Error::from(error).into()));
-        }
+        self.has_memory()?;
         self.inodes.get(inode).ok_or(Error::Stale)
+    }
+
+    /// An image whose bytes lie in a file as they are is read with no more memory than it has.
+    fn has_memory_for(&self, image: &OpenImage) -> Result<(), Error> {
+        if image.is_flat() {
+            return Ok(());
+        }
+        self.has_memory()
+    }
+
+    fn has_memory(&self) -> Result<(), Error> {
+        let set_aside = memory::set_aside().map_err(io::Error::from);
+        self.shortage.watch(set_aside.map_err(Error::from))
     }
 
     pub(super) fn directory(&self, inode: u64) -> Result<Arc<Directory>, Error> {

@@ -189,6 +189,11 @@ impl OpenImage {
         self.body().filter(|_| self.engine == Engine::Snapshot)
     }
 
+    /// Whether the bytes of the source lie in one file as they are.
+    pub fn is_flat(&self) -> bool {
+        self.body().is_some()
+    }
+
     /// The file that holds the whole source's bytes at the offsets that they have in the view; `None` if
     /// there is no such file.
     fn body(&self) -> Option<BorrowedFd<'_>> {

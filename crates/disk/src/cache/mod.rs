@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use blocks::{Blocks, Job};
 use pool::Pool;
-pub(crate) use source::{Source, room};
+pub(crate) use source::Source;
 pub(crate) use tables::{Entries, Tables};
 
 /// Default limit of each cache, in bytes.

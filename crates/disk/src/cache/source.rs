@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use crate::format::Input;
+use crate::memory::room;
 use crate::{ByteRange, Disk};
 
 /// How much is read at once of what is decoded piece by piece, in bytes.
@@ -53,21 +54,15 @@ impl<'a> Source<'a> {
 
     fn fill(&mut self) -> io::Result<()> {
         let range = ByteRange::at(self.rest.start(), CHUNK.min(self.rest.len()));
+        if self.chunk.is_empty() {
+            self.chunk = room(range.len() as usize)?;
+        }
         self.chunk.resize(range.len() as usize, 0);
         self.given = 0;
         self.input.read_exact_at(&mut self.chunk, range.start())?;
         self.rest = ByteRange::new(range.end(), self.rest.end());
         Ok(())
     }
-}
-
-/// Memory for `length` bytes, of which there may be too little: that is an error of one read.
-pub(crate) fn room(length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(length)
-        .map_err(|_| io::ErrorKind::OutOfMemory)?;
-    Ok(bytes)
 }
 
 impl Read for Source<'_> {

@@ -1,8 +1,10 @@
 //! Decompressing one block of an xz file.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use lzma_rust2::XzReader;
+
+use crate::memory::with_room;
 
 /// How a block of an xz file is to be read.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -16,18 +18,26 @@ pub(crate) struct XzBlock {
 /// Number of the filter LZMA2.
 const LZMA2: u64 = 0x21;
 
-/// The block of `length` bytes, with its own checksum checked; `None` if it is damaged.
+/// The block of `length` bytes, for which `bytes` has room, with its own checksum checked; `None` if it is damaged.
 ///
 /// The library reads whole streams: what is around the block is made up.
-pub(crate) fn decode(mut packed: impl Read, length: usize, block: XzBlock) -> Option<Vec<u8>> {
-    let mut header = vec![0];
-    packed.read_exact(&mut header).ok()?;
-    header.resize((usize::from(header[0]) + 1) * 4, 0);
-    packed.read_exact(&mut header[1..]).ok()?;
-    let header = with_small_dictionary(&header, length as u64)?;
+///
+/// # Errors
+///
+/// [`OutOfMemory`](io::ErrorKind::OutOfMemory) where there is none for the dictionary.
+pub(crate) fn decode(
+    mut packed: impl Read,
+    mut bytes: Vec<u8>,
+    length: usize,
+    block: XzBlock,
+) -> io::Result<Option<Vec<u8>>> {
     let index = index(block.unpadded, length as u64);
+    let parts =
+        header(&mut packed, length as u64).zip(stream_footer(block.flags, index.len() as u64));
+    let Some(((header, dictionary), footer)) = parts else {
+        return Ok(None);
+    };
     let stream = stream_header(block.flags);
-    let footer = stream_footer(block.flags, index.len() as u64)?;
     let mut reader = XzReader::new(
         stream
             .as_slice()
@@ -37,17 +47,35 @@ pub(crate) fn decode(mut packed: impl Read, length: usize, block: XzBlock) -> Op
             .chain(footer.as_slice()),
         false,
     );
-    let mut bytes = vec![0; length];
-    reader.read_exact(&mut bytes).ok()?;
+    bytes.resize(length, 0);
+    // The library makes its decoder when the first byte is read.
+    let (first, rest) = bytes.split_at_mut(length.min(1));
+    let memory = usize::try_from(dictionary).unwrap_or(usize::MAX);
+    let begun = with_room(memory, || reader.read_exact(first))?;
     // The end is where the checksum is checked.
-    let ended = reader.read(&mut [0]).ok()? == 0;
-    ended.then_some(bytes)
+    let ended = begun
+        .and_then(|()| reader.read_exact(rest))
+        .and_then(|()| reader.read(&mut [0]));
+    match ended {
+        Ok(0) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(error),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// The header of a block of `length` bytes, and the size of its dictionary in bytes.
+fn header(packed: &mut impl Read, length: u64) -> Option<(Vec<u8>, u64)> {
+    let mut header = vec![0];
+    packed.read_exact(&mut header).ok()?;
+    header.resize((usize::from(header[0]) + 1) * 4, 0);
+    packed.read_exact(&mut header[1..]).ok()?;
+    with_small_dictionary(header, length)
 }
 
 /// The header of a block with a dictionary that is no larger than the block needs: what it
 /// claims is the memory that the library takes.
-fn with_small_dictionary(header: &[u8], length: u64) -> Option<Vec<u8>> {
-    let mut header = header.to_vec();
+fn with_small_dictionary(mut header: Vec<u8>, length: u64) -> Option<(Vec<u8>, u64)> {
+    let mut dictionary: u64 = 0;
     let body = header.len().checked_sub(4)?;
     let stated = u32::from_le_bytes(header[body..].try_into().ok()?);
     if stated != crc32fast::hash(&header[..body]) {
@@ -68,15 +96,17 @@ fn with_small_dictionary(header: &[u8], length: u64) -> Option<Vec<u8>> {
             *bits = (0..*bits)
                 .find(|bits| dictionary_size(*bits) >= length)
                 .unwrap_or(*bits);
-            if dictionary_size(*bits) > length.max(1 << 12).saturating_mul(2) {
+            let size = dictionary_size(*bits);
+            if size > length.max(1 << 12).saturating_mul(2) {
                 return None;
             }
+            dictionary = dictionary.saturating_add(size);
         }
         at = at.checked_add(properties)?;
     }
     let sum = crc32fast::hash(&header[..body]);
     header[body..].copy_from_slice(&sum.to_le_bytes());
-    Some(header)
+    Some((header, dictionary))
 }
 
 /// Size of a dictionary in bytes from its coded form (5.3.1 of the format).
