@@ -7,9 +7,9 @@
 use std::ptr;
 
 /// Run by the dynamic loader, or by the C library of a static program, before Rust begins.
+#[used]
 // SAFETY: entries of this section are pointers to C functions (System V gABI, "Initialization and Termination
 // Functions"); this one needs nothing of Rust's runtime.
-#[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_RUST: extern "C" fn() = handle_overflows;
 

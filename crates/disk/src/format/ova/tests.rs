@@ -272,6 +272,7 @@ fn an_archive_that_is_cut_off_is_damaged() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "megabytes of text take it many minutes")]
 fn hostile_archives_take_bounded_memory_and_time() {
     let [file, disk] = disk(1, "d.vmdk");
     let mut many = Vec::new();
