@@ -104,48 +104,24 @@ fn files(tree: &Tree) -> Result<Vec<(String, String)>, Unread> {
 /// Whether the conditions of a file fit the card; `None` where that cannot be told.
 fn fits(text: &str, card: &Card) -> Option<bool> {
     let value = |key: &str| ini_value(text, "Match", key).filter(|value| !value.is_empty());
-    let mut any = false;
-    for (key, holds) in [
-        ("Name", value("Name").map(|patterns| card.fits(patterns))),
-        (
-            "Driver",
-            value("Driver").map(|patterns| matches_any(patterns, DRIVER)),
-        ),
-        (
-            "Type",
-            value("Type").map(|patterns| matches_any(patterns, "ether")),
-        ),
-        (
-            "Kind",
-            value("Kind").map(|patterns| patterns.starts_with('!')),
-        ),
-        ("MACAddress", value("MACAddress").map(|_| false)),
-        (
-            "PermanentMACAddress",
-            value("PermanentMACAddress").map(|_| false),
-        ),
-        (
-            "WLANInterfaceType",
-            value("WLANInterfaceType").map(|_| false),
-        ),
-        (
-            "Virtualization",
-            value("Virtualization").map(virtualization),
-        ),
-    ] {
-        if let Some(holds) = holds {
-            any = true;
-            if !holds {
-                return Some(false);
-            }
-            debug_assert!(!key.is_empty());
-        }
+    let conditions = [
+        value("Name").map(|patterns| card.fits(patterns)),
+        value("Driver").map(|patterns| matches_any(patterns, DRIVER)),
+        value("Type").map(|patterns| matches_any(patterns, "ether")),
+        value("Kind").map(|patterns| patterns.starts_with('!')),
+        value("MACAddress").map(|_| false),
+        value("PermanentMACAddress").map(|_| false),
+        value("WLANInterfaceType").map(|_| false),
+        value("Virtualization").map(virtualization),
+    ];
+    if conditions.contains(&Some(false)) {
+        return Some(false);
     }
     if UNSURE.iter().any(|key| value(key).is_some()) {
         return None;
     }
     // Without a condition a file fits every card to version 242, and none from 243 on.
-    any.then_some(true)
+    conditions.contains(&Some(true)).then_some(true)
 }
 
 fn virtualization(value: &str) -> bool {
