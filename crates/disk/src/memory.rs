@@ -39,9 +39,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_had_is_an_error() {
-        let error = room(isize::MAX as usize).unwrap_err();
+        let error = room(usize::MAX).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
-        let taken = with_room(isize::MAX as usize, || panic!("it is not run"));
+        let taken = with_room(usize::MAX, || panic!("it is not run"));
         assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
         assert_eq!(with_room(1 << 20, || 7).unwrap(), 7);
     }
