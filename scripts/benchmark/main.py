@@ -39,7 +39,7 @@ def main():
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         # After each part: what was measured is not lost where a later one fails.
         results.write_text(json.dumps(rows, indent=1) + "\n")
-        report.write(rows, docs, runs)
+        report.write(rows, docs)
     print(f"written: {docs / 'BENCHMARKS.md'}")
 
 

@@ -81,11 +81,22 @@ def job_text(jobs):
     ]  # fmt: skip
 
 
-def write(rows, docs, runs):
+def runs_of(rows):
+    """How often rows were measured, and which parts how often where that differs."""
+    parts = {}
+    for row in rows:
+        if "runs" in row:
+            parts.setdefault(len(row["runs"]), {})[row["from"]] = None
+    if len(parts) < 2:
+        return f"{next(iter(parts), 1)} interleaved runs"
+    return " or ".join(f"{count} interleaved runs ({', '.join(names)})" for count, names in sorted(parts.items(), reverse=True))
+
+
+def write(rows, docs):
     """Writes the document and its pictures."""
     folder = docs / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
-    text = ["# Benchmarks\n", f"Made by `scripts/bench`. {machine()}. Medians of {runs} interleaved runs in random order; noise of the machine is in them. "
+    text = ["# Benchmarks\n", f"Made by `scripts/bench`. {machine()}. Medians of {runs_of(rows)} in random order; noise of the machine is in them. "
             "Before each run of a view that the daemon serves, what the kernel had cached of the view was dropped; what it had cached of the source is stated at each table. "
             "What the kernel serves by itself is compared with a reflink copy of the same image that is read without FUSE, the caches of both filled anew before each run.\n"]
     formats, clones = find(rows, part="containers"), find(rows, part="passthrough")
