@@ -172,6 +172,7 @@ mod tests {
         assert!(seen[1].insert(given_up.number_of(&other)));
         assert_ne!(given_up.number_of(&version(2)), 0);
     }
+
     #[test]
     fn giving_up_waits_for_nobody_who_looks_a_version_up() {
         let given_up = std::sync::Arc::<GivenUp>::default();
