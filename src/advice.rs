@@ -22,8 +22,12 @@ pub fn on_resources(error: &io::Error) -> &'static str {
         Some(libc::EMFILE | libc::ENFILE) => {
             "; raise the limit of open files with `ulimit -n`, or LimitNOFILE= of the systemd unit"
         }
-        Some(libc::ENOMEM | libc::EAGAIN) => "; free memory, or raise the limit of processes",
+        Some(libc::EAGAIN) => "; free memory, or raise the limit of processes",
         Some(libc::ENOSPC | libc::EDQUOT) => "; make room, or write elsewhere",
+        // Also what this process itself could not get, which has no number.
+        _ if error.kind() == io::ErrorKind::OutOfMemory => {
+            "; free memory, or raise the limit of it"
+        }
         _ => "",
     }
 }
@@ -39,5 +43,23 @@ pub fn on_mounting(error: &io::Error) -> &'static str {
         "; root needs CAP_SYS_ADMIN to mount, in a container `--cap-add SYS_ADMIN`; `vhdfs cat` needs neither"
     } else {
         on_resources(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_has_advice_whoever_noticed_it() {
+        for error in [
+            io::Error::from_raw_os_error(libc::ENOMEM),
+            io::ErrorKind::OutOfMemory.into(),
+        ] {
+            assert_eq!(
+                on_reading(&error),
+                "; free memory, or raise the limit of it"
+            );
+        }
     }
 }

@@ -163,6 +163,8 @@ mod tests {
         }
         let short = Error::from(io::Error::from(io::ErrorKind::UnexpectedEof));
         assert_eq!(short.errno(), libc::EIO);
+        let no_memory = Error::from(io::Error::from(io::ErrorKind::OutOfMemory));
+        assert_eq!(no_memory.errno(), libc::ENOMEM);
         assert_eq!(Error::from(io::Error::other("?")).errno(), libc::EIO);
     }
 }
